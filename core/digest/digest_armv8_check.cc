@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// Runs on arm64, natively or under qemu-user: known answers through the scalar and the Armv8 forms,
+// and the forms against each other. One line per check; exits 0 only if all passed, and 77 if the
+// CPU lacks the instructions and --require-instructions was not given.
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "core/digest/crc32c.h"
+#include "core/digest/digest_vectors.h"
+#include "core/digest/sha256.h"
+
+namespace khop::digest {
+namespace {
+
+int failures = 0;
+
+void Check(bool passed, const std::string& what) {
+  std::printf("%s: %s\n", passed ? "PASS" : "FAIL", what.c_str());
+  failures += passed ? 0 : 1;
+}
+
+std::string Hex(const Sha256Digest& digest) {
+  std::string hex;
+  for (const std::byte byte : digest) {
+    hex += "0123456789abcdef"[static_cast<unsigned>(byte) >> 4];
+    hex += "0123456789abcdef"[static_cast<unsigned>(byte) & 15];
+  }
+  return hex;
+}
+
+void CheckKnownAnswers(DigestFeatures features, const std::string& form) {
+  bool ok = true;
+  for (const vectors::Sha256Vector& vector : vectors::kSha256) {
+    Sha256 sha(features);
+    for (size_t i = 0; i < vector.repeat; ++i) {
+      sha.Update(std::as_bytes(std::span(vector.message)));
+    }
+    ok = ok && Hex(sha.Finish()) == vector.digest;
+  }
+  Check(ok, form + " SHA-256, NIST vectors");
+
+  ok = true;
+  for (const vectors::Crc32cVector& vector : vectors::kCrc32c) {
+    const auto data = std::as_bytes(std::span(vector.bytes)).first(vector.size);
+    ok = ok && Crc32c(data, features) == vector.crc;
+  }
+  Check(ok, form + " CRC-32C, RFC 3720 vectors");
+
+  Sha256 sha_of_all(features);
+  std::vector<std::byte> crcs;
+  for (const size_t length : vectors::Lengths()) {
+    const auto data = vectors::RandomBytes(length, length);
+    sha_of_all.Update(Sha256Of(data, features));
+    const uint32_t crc = Crc32c(data, features);
+    for (const int shift : {24, 16, 8, 0}) {
+      crcs.push_back(static_cast<std::byte>(crc >> shift & 0xff));
+    }
+  }
+  Check(Hex(sha_of_all.Finish()) == vectors::kSha256OfAll, form + " SHA-256, every length");
+  Check(Crc32c(crcs, features) == vectors::kCrc32cOfAll, form + " CRC-32C, every length");
+}
+
+void CheckFormsAgree(DigestFeatures features) {
+  const auto data = vectors::RandomBytes(4096 + 32, 11);
+  bool sha_ok = true;
+  bool crc_ok = true;
+  for (size_t offset = 0; offset < 17; ++offset) {
+    for (const size_t length : {0U, 1U, 7U, 8U, 63U, 64U, 65U, 200U, 4096U}) {
+      const auto part = std::span(data).subspan(offset, length);
+      sha_ok = sha_ok && Sha256Of(part, features) == Sha256Of(part, DigestFeatures::Scalar());
+      crc_ok = crc_ok && Crc32c(part, features, 0x12345678) ==
+                             Crc32c(part, DigestFeatures::Scalar(), 0x12345678);
+    }
+  }
+  Check(sha_ok, "SHA-256 forms agree at every alignment");
+  Check(crc_ok, "CRC-32C forms agree at every alignment");
+}
+
+constexpr int kSkipped = 77;  // SKIP_RETURN_CODE in CMakeLists.txt
+
+int Main(bool require_instructions) {
+  const DigestFeatures features = vectors::AllOfThisCpu();
+  const bool complete = features.sha2 && features.crc32;
+  if (!complete && !require_instructions) {
+    std::printf("SKIP: this CPU has no SHA2 or no CRC32 instructions\n");
+    return kSkipped;
+  }
+  Check(complete, "the CPU has SHA2 and CRC32 instructions");
+  CheckKnownAnswers(DigestFeatures::Scalar(), "scalar");
+  if (complete) {
+    CheckKnownAnswers(features, "Armv8");
+    CheckFormsAgree(features);
+  }
+  std::printf("%s\n", failures == 0 ? "all passed" : "FAILED");
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace khop::digest
+
+int main(int argc, char** argv) {
+  return khop::digest::Main(argc == 2 && std::string_view(argv[1]) == "--require-instructions");
+}

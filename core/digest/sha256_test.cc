@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "core/digest/sha256.h"
+
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+
+#include <random>
+#include <string>
+
+#include "core/digest/digest_vectors.h"
+
+namespace khop::digest {
+namespace {
+
+const DigestFeatures kAll = vectors::AllOfThisCpu();
+
+std::string Hex(const Sha256Digest& digest) {
+  std::string hex;
+  for (const std::byte byte : digest) {
+    hex += "0123456789abcdef"[static_cast<unsigned>(byte) >> 4];
+    hex += "0123456789abcdef"[static_cast<unsigned>(byte) & 15];
+  }
+  return hex;
+}
+
+Sha256Digest OpenSslSha256(std::span<const std::byte> data) {
+  Sha256Digest digest;
+  unsigned size = 0;
+  EXPECT_EQ(EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()),
+                       &size, EVP_sha256(), nullptr),
+            1);
+  EXPECT_EQ(size, kSha256Size);
+  return digest;
+}
+
+TEST(Sha256, KnownAnswers) {
+  for (const vectors::Sha256Vector& vector : vectors::kSha256) {
+    for (const DigestFeatures features : {DigestFeatures::Scalar(), kAll}) {
+      Sha256 sha(features);
+      for (size_t i = 0; i < vector.repeat; ++i) {
+        sha.Update(std::as_bytes(std::span(vector.message)));
+      }
+      EXPECT_EQ(Hex(sha.Finish()), vector.digest);
+    }
+  }
+}
+
+TEST(Sha256, EveryLengthAsOpenSsl) {
+  Sha256 all(DigestFeatures::Scalar());
+  for (const size_t length : vectors::Lengths()) {
+    const auto data = vectors::RandomBytes(length, length);
+    const Sha256Digest reference = OpenSslSha256(data);
+    EXPECT_EQ(Sha256Of(data, DigestFeatures::Scalar()), reference) << length;
+    EXPECT_EQ(Sha256Of(data, kAll), reference) << length;
+    all.Update(reference);
+  }
+  // The known answer of the arm64 program.
+  EXPECT_EQ(Hex(all.Finish()), vectors::kSha256OfAll);
+}
+
+TEST(Sha256, AnyAlignment) {
+  const auto data = vectors::RandomBytes(1000, 7);
+  for (size_t offset = 0; offset < 20; ++offset) {
+    for (const size_t length : {0U, 1U, 63U, 64U, 65U, 128U, 700U}) {
+      const auto part = std::span(data).subspan(offset, length);
+      EXPECT_EQ(Sha256Of(part, kAll), OpenSslSha256(part)) << offset << " " << length;
+    }
+  }
+}
+
+TEST(Sha256, PiecesOfAnySize) {
+  std::mt19937_64 random(1);
+  for (int trial = 0; trial < 200; ++trial) {
+    const auto data = vectors::RandomBytes(random() % 5000, random());
+    Sha256 sha(kAll);
+    for (size_t done = 0; done < data.size();) {
+      const size_t size = std::min<size_t>(random() % 200, data.size() - done);
+      sha.Update(std::span(data).subspan(done, size));
+      done += size;
+    }
+    EXPECT_EQ(sha.Finish(), OpenSslSha256(data)) << trial;
+  }
+}
+
+// Lengths beyond 2^32 bits, where a counter that is too narrow shows.
+TEST(Sha256, MoreThanHalfAGigabyte) {
+  const auto chunk = vectors::RandomBytes(1 << 20, 3);
+  EVP_MD_CTX* reference = EVP_MD_CTX_new();
+  ASSERT_EQ(EVP_DigestInit_ex(reference, EVP_sha256(), nullptr), 1);
+  Sha256 sha(kAll);
+  for (int i = 0; i < 513; ++i) {
+    sha.Update(chunk);
+    ASSERT_EQ(EVP_DigestUpdate(reference, chunk.data(), chunk.size()), 1);
+  }
+  Sha256Digest expected;
+  ASSERT_EQ(
+      EVP_DigestFinal_ex(reference, reinterpret_cast<unsigned char*>(expected.data()), nullptr), 1);
+  EVP_MD_CTX_free(reference);
+  EXPECT_EQ(sha.Finish(), expected);
+}
+
+}  // namespace
+}  // namespace khop::digest
