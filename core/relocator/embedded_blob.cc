@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+#include "core/relocator/embedded_blob.h"
+
+// embedded_blob.S
+extern "C" const std::byte khop_embedded_blob[];
+extern "C" const std::byte khop_embedded_blob_end[];
+
+namespace khop::relocator {
+
+std::span<const std::byte> Blob() { return {khop_embedded_blob, khop_embedded_blob_end}; }
+
+}  // namespace khop::relocator
