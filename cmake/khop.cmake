@@ -10,7 +10,7 @@ target_compile_options(khop_options INTERFACE
   -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(KHOP_SANITIZE)
   target_compile_options(khop_options INTERFACE
-    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -UNDEBUG)
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(khop_options INTERFACE -fsanitize=address,undefined)
 endif()
 

@@ -24,6 +24,7 @@ struct FakeHopOptions {
   // Pages of the payload that lie elsewhere and are moved into place; the rest is in place.
   std::vector<size_t> moved_pages = {1, 3};
   uint32_t flags = handoff::kLinuxImage;
+  uint32_t told_line_size = 0;  // to the hand-off; 0: the machine's
 };
 
 // The memory of the machine: arena with kernel and dtb, pages to move from, control area.
@@ -181,20 +182,23 @@ class FakeHop {
       AddDigest(Address(kArena), kernel_);
       AddDigest(Address(kDtb), dtb_);
     }
-    const plan::Hop hop = {.entry = PhysAddr{Address(kArena)},
-                           .dtb = PhysAddr{Address(kDtb)},
-                           .dtb_size = kDtbSize,
-                           .timeline_offset = options_.timeline ? kTimelineOffset : 0,
-                           .stamp = PhysAddr{Address(kStamp)},
-                           .arena = arena,
-                           .moves = moves,
-                           .window = window,
-                           .verify = verify_,
-                           .digests = digests_,
-                           .digest_kind = options_.digest_kind,
-                           .flags = options_.flags,
-                           .mmu = options_.mmu,
-                           .cache_line_size = static_cast<uint32_t>(options_.machine.line_size)};
+    const plan::Hop hop = {
+        .entry = PhysAddr{Address(kArena)},
+        .dtb = PhysAddr{Address(kDtb)},
+        .dtb_size = kDtbSize,
+        .timeline_offset = options_.timeline ? kTimelineOffset : 0,
+        .stamp = PhysAddr{Address(kStamp)},
+        .arena = arena,
+        .moves = moves,
+        .window = window,
+        .verify = verify_,
+        .digests = digests_,
+        .digest_kind = options_.digest_kind,
+        .flags = options_.flags,
+        .mmu = options_.mmu,
+        .cache_line_size = options_.told_line_size != 0
+                               ? options_.told_line_size
+                               : static_cast<uint32_t>(options_.machine.line_size)};
     const auto built = plan::BuildControlArea(hop, blob, PhysAddr{Address(kControl)},
                                               machine_->memory().subspan(kControl));
     if (!built) abort();  // the tests' own options are legal

@@ -24,6 +24,13 @@ std::span<const std::byte> BytesAt(uint64_t address, uint64_t size) {
   return {reinterpret_cast<const std::byte*>(address), size};
 }
 
+// The smallest line of any CPU, as the loader saw it, or of this one: firmware may show EL0 a
+// larger one than is there.
+uint64_t CacheLine(const handoff::Header& header) {
+  const uint64_t own = arm64::CtrEl0::FromRaw(arm64::ReadCtrEl0()).dcache_line_size();
+  return own < header.cache_line_size ? own : header.cache_line_size;
+}
+
 // 64 bytes an iteration through registers: on every core pairs of loads and stores of a whole line
 // without a call. Source and destination are aligned to kMoveAlignment.
 void Copy(uint64_t destination, uint64_t source, uint64_t size) {
@@ -41,8 +48,7 @@ void Copy(uint64_t destination, uint64_t source, uint64_t size) {
 // it is written back, overwrite what was moved. Invalidate first, never clean afterwards.
 // MMU on: the moved bytes are in the caches; one pass takes them to the point of coherency, and out
 // of the caches, which the next kernel will fill again anyway.
-uint64_t RunMoves(const handoff::View& view) {
-  const uint64_t line = view.header().cache_line_size;
+uint64_t RunMoves(const handoff::View& view, uint64_t line) {
   uint64_t bytes = 0;
   if (!view.mmu()) {
     for (const handoff::Move& move : view.moves()) {
@@ -103,11 +109,10 @@ Failure CheckMagics(const handoff::Header& header) {
 }
 
 // The timeline's last act: from here on nothing of the hop is recorded.
-void WriteTimeline(const handoff::View& view, Timeline& timeline) {
+void WriteTimeline(const handoff::View& view, uint64_t line, Timeline& timeline) {
   const handoff::Header& header = view.header();
   if (header.timeline_offset == 0) return;
   const uint64_t property = header.dtb + header.timeline_offset;
-  const uint64_t line = header.cache_line_size;
   // As for the moves; but these lines hold other bytes of the tree too, so clean and invalidate.
   if (!view.mmu()) {
     ForEachLine(property, handoff::kTimelineSize, line, arm64::DcCivac);
@@ -179,7 +184,8 @@ Failure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) {
     timeline.Set(TimelineSlot::kReboot, *reinterpret_cast<const uint64_t*>(header.stamp));
   }
 
-  timeline.Set(TimelineSlot::kBytesMoved, RunMoves(view));
+  const uint64_t line = CacheLine(header);
+  timeline.Set(TimelineSlot::kBytesMoved, RunMoves(view, line));
   timeline.Set(TimelineSlot::kMoved, arm64::ReadCntvct());
 
   uint64_t verified = 0;
@@ -193,7 +199,7 @@ Failure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) {
                header.digest_kind | (by_cpu && verified != 0 ? uint64_t{1} << 8 : 0));
   timeline.Set(TimelineSlot::kVerified, arm64::ReadCntvct());
 
-  WriteTimeline(view, timeline);
+  WriteTimeline(view, line, timeline);
   arm64::DsbSy();  // all of the above is at the point of coherency before instructions are fetched
   arm64::IcIallu();  // KhopJump has the barriers that complete it
   *jump = {.entry = header.entry,
