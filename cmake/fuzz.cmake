@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# khop_fuzzer(NAME SOURCES... DEPS...): a libFuzzer program, declared with clang and KHOP_FUZZ=ON only;
+# configure a build directory of its own for them, as the libraries get instrumented, too:
+#   CXX=clang++-19 CC=clang-19 cmake --preset host -B build/fuzz -DKHOP_FUZZ=ON
+option(KHOP_FUZZ "Build the fuzzers (clang only)" OFF)
+if(KHOP_FUZZ AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "KHOP_FUZZ needs clang 19 or newer: set CXX=clang++-19")
+endif()
+if(KHOP_FUZZ)
+  target_compile_options(khop_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+function(khop_fuzzer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  if(NOT KHOP_FUZZ OR CMAKE_CROSSCOMPILING)
+    return()
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} khop_options)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endfunction()

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+#include "tool/devicetree/test_tree.h"
+
+#include <libfdt.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "gtest/gtest.h"
+
+namespace khop::devicetree {
+namespace {
+
+std::string TempFile(std::string_view name) {
+  return testing::TempDir() + "khop-" + std::to_string(getpid()) + "-" + std::string(name);
+}
+
+std::vector<std::byte> Take(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  file.close();
+  unlink(path.c_str());
+  const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
+  return {bytes, bytes + text.size()};
+}
+
+}  // namespace
+
+std::vector<std::byte> CompileBlob(std::string_view source) {
+  const std::string in = TempFile("test.dts");
+  const std::string out = TempFile("test.dtb");
+  std::ofstream(in) << "/dts-v1/;\n" << source;
+  const std::string command = std::string(KHOP_DTC) + " -q -I dts -O dtb -o " + out + " " + in;
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  unlink(in.c_str());
+  return Take(out);
+}
+
+Tree Compile(std::string_view source) { return Tree::Parse(CompileBlob(source), "test").value(); }
+
+std::vector<std::byte> QemuBlob(std::string_view options) {
+  const std::string out = TempFile("qemu.dtb");
+  const std::string command = std::string(KHOP_QEMU_AARCH64) + " -machine virt,dumpdtb=" + out +
+                              (options.empty() ? "" : ",") + std::string(options) +
+                              " -cpu cortex-a57 -smp 2 -m 1024 -nodefaults -display none >" + out +
+                              ".log 2>&1";
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  unlink((out + ".log").c_str());
+  return Take(out);
+}
+
+void WipeSeeds(std::vector<std::byte>& blob) {
+  const int chosen = fdt_path_offset(blob.data(), "/chosen");
+  const uint64_t zero = 0;
+  if (fdt_getprop(blob.data(), chosen, "kaslr-seed", nullptr) != nullptr) {
+    ASSERT_EQ(fdt_setprop_inplace(blob.data(), chosen, "kaslr-seed", &zero, sizeof(zero)), 0);
+  }
+  if (fdt_getprop(blob.data(), chosen, "rng-seed", nullptr) != nullptr) {
+    ASSERT_EQ(fdt_nop_property(blob.data(), chosen, "rng-seed"), 0);
+  }
+}
+
+size_t CountNops(const std::vector<std::byte>& blob) {
+  size_t nops = 0;
+  int next = 0;
+  for (int offset = 0;; offset = next) {
+    const uint32_t tag = fdt_next_tag(blob.data(), offset, &next);
+    if (tag == FDT_NOP) ++nops;
+    if (tag == FDT_END || next < 0) return nops;
+  }
+}
+
+}  // namespace khop::devicetree

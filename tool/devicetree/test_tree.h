@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Device trees for tests: compiled from source by dtc, or what QEMU gives its guests.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tool/devicetree/tree.h"
+
+namespace khop::devicetree {
+
+// The blob of `source` (without the /dts-v1/ line). Fails the test if dtc does not take it.
+std::vector<std::byte> CompileBlob(std::string_view source);
+// The same, parsed.
+Tree Compile(std::string_view source);
+// Of QEMU's "virt" machine; `options` are further parts of -machine ("gic-version=3").
+std::vector<std::byte> QemuBlob(std::string_view options);
+
+// What the running kernel does to its tree: kaslr-seed zeroed, rng-seed turned into NOPs.
+void WipeSeeds(std::vector<std::byte>& blob);
+// FDT_NOP tags in the structure block.
+size_t CountNops(const std::vector<std::byte>& blob);
+
+}  // namespace khop::devicetree
