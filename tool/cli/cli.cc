@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "tool/cli/cli.h"
+
+#include "tool/cli/command.h"
+#include "tool/cli/verbs.h"
+
+namespace khop::cli {
+namespace {
+
+Result<void> Dispatch(Context& context, const Command& command) {
+  switch (command.verb) {
+    case Verb::kLoad:
+      return RunLoad(context, command);
+    case Verb::kExec:
+      return RunExec(context, command);
+    case Verb::kUnload:
+      return RunUnload(context, command);
+    case Verb::kStatus:
+      return RunStatus(context, command);
+    case Verb::kPlan:
+      return RunPlan(context, command);
+    case Verb::kReport:
+      return RunReport(context, command);
+    case Verb::kHelp:
+      break;
+  }
+  return RunHelp(context, command);
+}
+
+Result<void> TryRun(Context& context, const std::vector<std::string>& arguments) {
+  const auto parsed = Parse(arguments);
+  if (!parsed) return Forward(parsed);
+  if (const auto* const text = std::get_if<std::string>(&*parsed)) {
+    context.out << *text;
+  } else if (const auto done = Dispatch(context, std::get<Command>(*parsed)); !done) {
+    return done;
+  }
+  if (!context.out.flush()) {
+    return Fail(ExitCode::kFailure, "standard output", "it cannot be written to");
+  }
+  return {};
+}
+
+}  // namespace
+
+load::Progress MakeProgress(Context& context, const Command& command) {
+  if (!command.verbose) return [](std::string_view) {};
+  return [&context](std::string_view step) {
+    context.err << "khop: " << Printable(step) << "\n" << std::flush;
+  };
+}
+
+int Run(Context& context, const std::vector<std::string>& arguments) {
+  const auto done = TryRun(context, arguments);
+  if (done) return static_cast<int>(ExitCode::kOk);
+  context.err << "khop: " << done.error().message << "\n";
+  return static_cast<int>(done.error().code);
+}
+
+}  // namespace khop::cli

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#include "tool/cli/cli.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <sstream>
+
+#include "tool/cli/command.h"
+#include "tool/load/test_machine.h"
+
+namespace khop::cli {
+namespace {
+
+struct Outcome {
+  int code;
+  std::string out;
+  std::string err;
+};
+
+class CliTest : public testing::Test {
+ protected:
+  Outcome Khop(const std::vector<std::string>& arguments) {
+    std::ostringstream out;
+    std::ostringstream err;
+    Context context{.system = machine_.system, .out = out, .err = err, .blob = machine_.blob};
+    const int code = cli::Run(context, arguments);
+    machine_.system.NewProcess();
+    return {code, out.str(), err.str()};
+  }
+
+  load::TestMachine machine_;
+};
+
+Command ParseOne(const std::vector<std::string>& arguments) {
+  const auto parsed = Parse(arguments);
+  EXPECT_TRUE(parsed) << parsed.error().message;
+  return std::get<Command>(*parsed);
+}
+
+TEST(ParseTest, Load) {
+  const Command command =
+      ParseOne({"load", "--initrd", "a", "K", "--initrd=b", "--cmdline", "x y=\"1 2\"", "--append",
+                "-z", "--dtb", "d", "--verify", "crc32c", "--route", "in-place", "-v", "--json"});
+  EXPECT_EQ(command.verb, Verb::kLoad);
+  EXPECT_EQ(command.load.kernel, "K");
+  EXPECT_EQ(command.load.initrds, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(command.load.command_line, "x y=\"1 2\"");
+  EXPECT_EQ(command.load.append, "-z");
+  EXPECT_EQ(command.load.dtb, "d");
+  EXPECT_EQ(command.load.digest, handoff::DigestKind::kCrc32c);
+  EXPECT_EQ(command.load.route, load::Route::kInPlace);
+  EXPECT_TRUE(command.verbose);
+  EXPECT_TRUE(command.json);
+}
+
+TEST(ParseTest, EmptyAndAbsentCommandLinesDiffer) {
+  EXPECT_EQ(ParseOne({"load", "K", "--cmdline", ""}).load.command_line, "");
+  EXPECT_FALSE(ParseOne({"load", "K"}).load.command_line.has_value());
+}
+
+TEST(ParseTest, UsageErrors) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"load"},
+      {"load", "K", "L"},
+      {"load", "K", "--initrd"},
+      {"load", "K", "--verify", "md5"},
+      {"load", "K", "--route", "magic"},
+      {"load", "K", "--cmdline", "x", "--reuse-cmdline"},
+      {"load", "K", "--unknown"},
+      {"exec", "--later"},
+      {"status", "x"},
+      {"dance"},
+      {"load", "exec" /* a kernel named exec */, "status"},
+  };
+  for (const auto& arguments : cases) {
+    const auto parsed = Parse(arguments);
+    ASSERT_FALSE(parsed) << arguments.back();
+    EXPECT_EQ(parsed.error().code, ExitCode::kUsage);
+  }
+}
+
+TEST_F(CliTest, HelpAndVersion) {
+  EXPECT_EQ(Khop({"--version"}).out, "khop " KHOP_VERSION "\n");
+  const Outcome help = Khop({"help"});
+  EXPECT_EQ(help.code, 0);
+  for (const char* const verb : {"load", "exec", "unload", "status", "plan", "report"}) {
+    EXPECT_NE(help.out.find(verb), std::string::npos) << verb;
+    EXPECT_EQ(Khop({"help", verb}).code, 0);
+    EXPECT_EQ(Khop({verb, "--help"}).code, 0);
+  }
+  EXPECT_NE(Khop({"help", "load"}).out.find("--initrd"), std::string::npos);
+  EXPECT_NE(Khop({"help", "exit-codes"}).out.find("not-a-kernel"), std::string::npos);
+  EXPECT_EQ(Khop({"help", "dance"}).code, static_cast<int>(ExitCode::kUsage));
+}
+
+TEST_F(CliTest, FailuresAreOneLineOnStderrAndTheCode) {
+  const Outcome failed = Khop({"load", "/none\n"});
+  EXPECT_EQ(failed.code, static_cast<int>(ExitCode::kFileMissing));
+  EXPECT_EQ(failed.out, "");
+  EXPECT_TRUE(failed.err.starts_with("khop: "));
+  EXPECT_EQ(failed.err.find('\n'), failed.err.size() - 1);
+}
+
+TEST_F(CliTest, RefusesElsewhere) {
+  machine_.system.machine = "x86_64";
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"load", "/boot/Image"}, {"exec"}, {"unload"}, {"status"}, {"plan"}}) {
+    EXPECT_EQ(Khop(arguments).code, static_cast<int>(ExitCode::kNotArm64));
+  }
+}
+
+TEST_F(CliTest, AWholeLife) {
+  EXPECT_EQ(Khop({"plan"}).code, static_cast<int>(ExitCode::kNothingLoaded));
+  const Outcome dry = Khop({"plan", "/boot/Image", "--json"});
+  EXPECT_EQ(dry.code, 0) << dry.err;
+  EXPECT_EQ(machine_.system.kexec_loads, 0);
+  EXPECT_EQ(machine_.system.segment_count(), 0U);
+  const Outcome load = Khop({"load", "/boot/Image", "--initrd", "/boot/initrd", "-v"});
+  EXPECT_EQ(load.code, 0) << load.err;
+  EXPECT_NE(load.out.find("in-place"), std::string::npos);
+  EXPECT_NE(load.err.find("reading the kernel"), std::string::npos);
+  EXPECT_EQ(Khop({"plan"}).out, load.out);
+  EXPECT_NE(Khop({"status", "--json"}).out.find("\"ready\": true"), std::string::npos);
+  EXPECT_EQ(Khop({"exec", "--now"}).code, 0);
+  EXPECT_EQ(machine_.system.reboots, 1);
+  EXPECT_EQ(Khop({"unload"}).out, "Unloaded.\n");
+  EXPECT_EQ(Khop({"exec", "--now"}).code, static_cast<int>(ExitCode::kNothingLoaded));
+  EXPECT_EQ(machine_.system.segment_count(), 0U);
+}
+
+TEST_F(CliTest, ReportWithoutAHop) {
+  EXPECT_EQ(Khop({"report"}).code, static_cast<int>(ExitCode::kNothingLoaded));
+}
+
+}  // namespace
+}  // namespace khop::cli

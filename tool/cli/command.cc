@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// The only file that sees CLI11, which takes long to compile and reports by exceptions.
+#include "tool/cli/command.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace khop::cli {
+namespace {
+
+// What the parser fills in.
+struct Arguments {
+  Command command;
+  std::vector<std::string> command_line;  // at most one
+  std::vector<std::string> dtb;           // at most one
+  std::string route = "auto";
+  std::string verify = "sha256";
+};
+
+CLI::App* AddVerb(CLI::App& app, Arguments& arguments, Verb verb, const char* name,
+                  const char* about) {
+  CLI::App* const added = app.add_subcommand(name, about);
+  added->callback([&arguments, verb] { arguments.command.verb = verb; });
+  return added;
+}
+
+void AddJson(CLI::App* verb, Arguments& arguments) {
+  verb->add_flag("--json", arguments.command.json, "machine-readable output");
+}
+
+void AddVerbose(CLI::App* verb, Arguments& arguments) {
+  verb->add_flag("-v,--verbose", arguments.command.verbose, "tell each step");
+}
+
+void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) {
+  load::LoadOptions& options = arguments.command.load;
+  verb->add_option("KERNEL", options.kernel, "the next kernel, an arm64 Image")
+      ->required(kernel_required);
+  // Each option takes one value, so that a file after it is never taken for another.
+  verb->add_option("--initrd", options.initrds,
+                   "an initrd; give it again for more, the kernel sees them as one")
+      ->type_size(1)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  auto* const line =
+      verb->add_option("--cmdline", arguments.command_line, "the next kernel's command line")
+          ->expected(1)
+          ->type_name("STR")
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  verb->add_flag("--reuse-cmdline", options.reuse_command_line,
+                 "take the running kernel's command line, without BOOT_IMAGE= and initrd=")
+      ->excludes(line);
+  verb->add_option("--append", options.append, "add this to the command line")->type_name("STR");
+  verb->add_option("--dtb", arguments.dtb, "take this device tree, not the running kernel's")
+      ->expected(1)
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  verb->add_option("--route", arguments.route,
+                   "how the payload gets to its place: auto or in-place")
+      ->check(CLI::IsMember({"auto", "in-place"}))
+      ->type_name("ROUTE");
+  verb->add_option("--verify", arguments.verify,
+                   "what the relocator checks before the jump: sha256, crc32c or none")
+      ->check(CLI::IsMember({"sha256", "crc32c", "none"}))
+      ->type_name("KIND");
+  AddJson(verb, arguments);
+  AddVerbose(verb, arguments);
+}
+
+void AddAll(CLI::App& app, Arguments& arguments) {
+  app.set_version_flag("--version", std::string("khop ") + KHOP_VERSION);
+  app.require_subcommand(0, 1);
+  app.footer("Exit codes: khop help exit-codes");
+  AddLoadOptions(
+      AddVerb(app, arguments, Verb::kLoad, "load", "Load a kernel, to be started by exec"),
+      arguments, /*kernel_required=*/true);
+  CLI::App* const exec = AddVerb(app, arguments, Verb::kExec, "exec", "Start the loaded kernel");
+  exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
+  AddJson(exec, arguments);
+  AddVerbose(exec, arguments);
+  AddJson(AddVerb(app, arguments, Verb::kUnload, "unload", "Give the loaded kernel's memory back"),
+          arguments);
+  AddJson(AddVerb(app, arguments, Verb::kStatus, "status",
+                  "Tell what is loaded, and whether it still is intact"),
+          arguments);
+  AddLoadOptions(AddVerb(app, arguments, Verb::kPlan, "plan",
+                         "Tell what load would do; without KERNEL: the plan of what is loaded"),
+                 arguments, /*kernel_required=*/false);
+  AddJson(AddVerb(app, arguments, Verb::kReport, "report",
+                  "Show where the time of the last hop went (in the new kernel)"),
+          arguments);
+  AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
+      ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
+}
+
+constexpr const char* kAbout = "khop replaces the running arm64 Linux kernel by another one";
+
+Command Finish(Arguments arguments) {
+  load::LoadOptions& options = arguments.command.load;
+  if (!arguments.command_line.empty()) options.command_line = arguments.command_line.back();
+  if (!arguments.dtb.empty()) options.dtb = arguments.dtb.back();
+  if (arguments.route == "in-place") options.route = load::Route::kInPlace;
+  if (arguments.verify == "none") options.digest = handoff::DigestKind::kNone;
+  if (arguments.verify == "crc32c") options.digest = handoff::DigestKind::kCrc32c;
+  return std::move(arguments.command);
+}
+
+}  // namespace
+
+Result<Parsed> Parse(const std::vector<std::string>& arguments) {
+  Arguments parsed;
+  CLI::App app(kAbout, "khop");
+  AddAll(app, parsed);
+  try {
+    // CLI11 takes them last first.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    const auto asked = app.get_subcommands();
+    return Parsed(asked.empty() ? app.help() : asked.front()->help("khop"));
+  } catch (const CLI::CallForVersion& version) {
+    return Parsed(std::string(version.what()) + "\n");
+  } catch (const CLI::ParseError& error) {
+    return Fail(ExitCode::kUsage, "usage", error.what(), "see khop help");
+  }
+  return Parsed(Finish(std::move(parsed)));
+}
+
+Result<std::string> HelpText(const std::string& verb) {
+  Arguments unused;
+  CLI::App app(kAbout, "khop");
+  AddAll(app, unused);
+  if (verb.empty()) return app.help();
+  for (const CLI::App* const about : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (about->get_name() == verb) return about->help("khop");
+  }
+  return Fail(ExitCode::kUsage, "help", "there is no verb " + verb, "see khop help");
+}
+
+}  // namespace khop::cli

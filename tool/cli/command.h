@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+// A command line, understood. One structure for all verbs: each uses what it has an option for.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "tool/base/error.h"
+#include "tool/load/load.h"
+
+namespace khop::cli {
+
+enum class Verb : uint8_t { kLoad, kExec, kUnload, kStatus, kPlan, kReport, kHelp };
+
+struct Command {
+  Verb verb = Verb::kHelp;
+  load::LoadOptions load;  // load, plan; no kernel: plan of what is loaded
+  bool now = false;        // exec
+  bool json = false;
+  bool verbose = false;
+  std::string topic;  // help: a verb, "exit-codes" or nothing
+};
+
+// What was asked for: a command, or text for standard output (--help, --version).
+using Parsed = std::variant<Command, std::string>;
+
+// `arguments` come after argv[0]. Errors: kUsage.
+Result<Parsed> Parse(const std::vector<std::string>& arguments);
+
+// The help for a verb, or for all of khop. Errors: kUsage.
+Result<std::string> HelpText(const std::string& verb);
+
+}  // namespace khop::cli

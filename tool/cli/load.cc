@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+#include "tool/load/load.h"
+
+#include "tool/cli/verbs.h"
+
+namespace khop::cli {
+
+Result<void> RunLoad(Context& context, const Command& command) {
+  load::LoadOptions options = command.load;
+  options.blob = context.blob;
+  const auto plan = load::Load(context.system, options, MakeProgress(context, command));
+  if (!plan) return Forward(plan);
+  context.out << (command.json ? report::ToJson(*plan) : report::RenderText(*plan));
+  return {};
+}
+
+}  // namespace khop::cli

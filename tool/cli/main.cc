@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "tool/cli/cli.h"
+#include "tool/system/linux_system.h"
+#if defined(__aarch64__)
+#include "core/relocator/embedded_blob.h"
+#endif
+
+int main(int argc, char** argv) {
+  khop::system::LinuxSystem system;
+  khop::cli::Context context{.system = system, .out = std::cout, .err = std::cerr, .blob = {}};
+#if defined(__aarch64__)
+  context.blob = khop::relocator::Blob();
+#endif
+  return khop::cli::Run(context, std::vector<std::string>(argv + 1, argv + argc));
+}

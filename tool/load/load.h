@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// What `khop load`, `unload`, `exec`, `status` and `plan` do. Each takes the lock for its time.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string_view>
+
+#include "tool/base/error.h"
+#include "tool/load/prepare.h"
+#include "tool/report/plan.h"
+#include "tool/report/status.h"
+#include "tool/system/system.h"
+
+namespace khop::load {
+
+// Told of each step as it begins ("reading the kernel"); for -v.
+using Progress = std::function<void(std::string_view)>;
+
+// Loads, and replaces whatever was loaded before. On failure what was loaded before still is, and
+// nothing else has changed. Returns the plan that was carried out.
+Result<report::Plan> Load(system::System& system, const LoadOptions& options,
+                          const Progress& progress);
+
+// What Load() would do as far as it can be known without taking memory: no address is known.
+Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options);
+
+// The plan of what is loaded. Errors: kNothingLoaded.
+Result<report::Plan> LoadedPlan(system::System& system);
+
+Result<report::Status> GetStatus(system::System& system);
+
+// Gives everything back, leftovers of a khop that died included; the kernel's image too if it may
+// be khop's. Returns whether there was anything.
+Result<bool> Unload(system::System& system);
+
+enum class ExecMode : uint8_t {
+  kNow,      // reboot(2) at once, after sync(2)
+  kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
+};
+
+// Checks that the loaded kernel is intact and starts it. Returns only on failure, or with kOrderly
+// when the shutdown has begun.
+// Errors: kNothingLoaded, kArenaGone, kForeignImage, …
+Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress);
+
+}  // namespace khop::load

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+#include "tool/load/payload.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/digest/crc32c.h"
+#include "core/digest/sha256.h"
+
+namespace khop::load {
+
+using system::File;
+using system::OpenMode;
+using system::System;
+
+Result<SourceFile> OpenSource(System& system, const std::string& path, std::string_view role) {
+  const std::string what = std::string(role) + " " + path;
+  auto file = File::Open(system, path, OpenMode::kRead);
+  if (!file) {
+    const int error = file.error().value;
+    const bool missing = error == ENOENT || error == ENOTDIR;
+    return FailErrno(missing ? ExitCode::kFileMissing : ExitCode::kFileUnreadable, what, error,
+                     missing ? "give the path of a file" : "make it readable");
+  }
+  const auto info = system.Stat(file->fd());
+  if (!info) return FailErrno(ExitCode::kFileUnreadable, what, info.error().value);
+  if (!info->is_regular) {
+    return Fail(ExitCode::kFileUnreadable, what, "it is not a regular file",
+                "give the path of a file");
+  }
+  if (info->size == 0) return Fail(ExitCode::kFileEmpty, what, "it is empty", "give another one");
+  return SourceFile{path, std::move(*file), info->size};
+}
+
+Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
+                    PhysAddr destination) {
+  uint64_t offset = 0;
+  const auto read =
+      arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
+        const auto got = ReadFully(system, source.file.fd(), bytes, offset);
+        if (!got) return FailErrno(ExitCode::kFileUnreadable, source.path, got.error().value);
+        offset += *got;
+        if (*got != bytes.size()) {
+          return Fail(ExitCode::kFileChanged, source.path, "it became shorter while it was read",
+                      "load again when nobody writes to it");
+        }
+        return {};
+      });
+  if (!read) return read;
+  std::byte beyond;
+  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, offset);
+  if (!more) return FailErrno(ExitCode::kFileUnreadable, source.path, more.error().value);
+  if (*more != 0) {
+    return Fail(ExitCode::kFileChanged, source.path, "it became longer while it was read",
+                "load again when nobody writes to it");
+  }
+  return {};
+}
+
+Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
+                                            handoff::DigestKind kind,
+                                            digest::DigestFeatures features) {
+  std::vector<std::byte> digests;
+  while (kind != handoff::DigestKind::kNone && !range.empty()) {
+    const PhysRange piece{range.start, std::min(range.size, handoff::kPieceSize)};
+    digest::Sha256 sha256(features);
+    uint32_t crc32c = 0;
+    const auto used = arena.ForEach(piece, [&](std::span<std::byte> bytes) -> Result<void> {
+      if (kind == handoff::DigestKind::kSha256) {
+        sha256.Update(bytes);
+      } else {
+        crc32c = digest::Crc32c(bytes, features, crc32c);
+      }
+      return {};
+    });
+    if (!used) return Forward(used);
+    if (kind == handoff::DigestKind::kSha256) {
+      const digest::Sha256Digest value = sha256.Finish();
+      digests.insert(digests.end(), value.begin(), value.end());
+    } else {
+      const auto bytes = std::as_bytes(std::span(&crc32c, 1));
+      digests.insert(digests.end(), bytes.begin(), bytes.end());
+    }
+    range = {piece.end(), range.size - piece.size};
+  }
+  return digests;
+}
+
+}  // namespace khop::load

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// The files of the payload: opened and looked at first, then read straight into the arena.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/addr.h"
+#include "core/digest/features.h"
+#include "core/handoff/handoff.h"
+#include "tool/base/error.h"
+#include "tool/load/arena.h"
+#include "tool/system/system.h"
+
+namespace khop::load {
+
+struct SourceFile {
+  std::string path;
+  system::File file;
+  uint64_t size = 0;  // when it was opened; never 0
+};
+
+// Opens a regular file that is not empty. `role` ("the kernel") is for messages.
+// Errors: kFileMissing, kFileUnreadable, kFileEmpty.
+Result<SourceFile> OpenSource(system::System& system, const std::string& path,
+                              std::string_view role);
+
+// Reads all of `source` to `destination` in the arena.
+// Errors: kFileUnreadable; kFileChanged if it has not its size any more.
+Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
+                    PhysAddr destination);
+
+// The digests of the 2 MiB pieces of `range`, one after the other; nothing with kNone.
+Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
+                                            handoff::DigestKind kind,
+                                            digest::DigestFeatures features);
+
+}  // namespace khop::load

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+#include "tool/load/prepare.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "tool/load/control.h"
+
+namespace khop::load {
+
+using system::System;
+
+namespace {
+
+constexpr uint64_t kMaxImage = uint64_t{1} << 36;   // beyond any real kernel, far from overflow
+constexpr uint64_t kScanSize = uint64_t{64} << 20;  // of the kernel, for its version
+
+Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared& prepared) {
+  auto source = OpenSource(system, options.kernel, "the kernel");
+  if (!source) return Forward(source);
+  prepared.kernel = std::move(*source);
+  std::vector<std::byte> head(image::kHeadSize);
+  const auto got = ReadFully(system, prepared.kernel.file.fd(), head, 0);
+  if (!got) return FailErrno(ExitCode::kFileUnreadable, options.kernel, got.error().value);
+  head.resize(*got);
+  const auto header = image::ParseImage(head, prepared.kernel.size, options.kernel);
+  if (!header) return Forward(header);
+  prepared.header = *header;
+  return image::CheckPageSize(*header, system.PageSize(), /*allow_others=*/false, options.kernel);
+}
+
+// Looks for the banner in windows that overlap, so that none is cut in two.
+std::string ReadVersion(System& system, const SourceFile& kernel) {
+  constexpr size_t kWindow = 1 << 20;
+  constexpr size_t kOverlap = 1024;
+  std::vector<std::byte> window(kWindow);
+  for (uint64_t at = 0; at < std::min(kernel.size, kScanSize); at += kWindow - kOverlap) {
+    const auto got = ReadFully(system, kernel.file.fd(), window, at);
+    if (!got) break;
+    std::string release = image::FindRelease(std::span(window).first(*got));
+    if (!release.empty()) return release;
+  }
+  return "";
+}
+
+Result<void> PrepareInitrds(System& system, const LoadOptions& options, Prepared& prepared) {
+  for (const std::string& path : options.initrds) {
+    auto source = OpenSource(system, path, "the initrd");
+    if (!source) return Forward(source);
+    prepared.initrd_size = AlignUp(prepared.initrd_size, kInitrdAlignment) + source->size;
+    prepared.initrds.push_back(std::move(*source));
+  }
+  return {};
+}
+
+// Whether the kernel prints to a UART of this kind now (/proc/consoles: "ttyAMA0 -W- (EC a) …").
+bool ConsoleInUse(System& system, relocator::UartKind kind) {
+  const auto text = system::ReadFile(system, "/proc/consoles");
+  if (!text) return false;
+  const auto has = [&](std::string_view name) {
+    return text->starts_with(name) || text->find("\n" + std::string(name)) != std::string::npos;
+  };
+  return kind == relocator::UartKind::kPl011 ? has("ttyAMA") || has("pl11")
+                                             : has("ttyS") || has("uart");
+}
+
+Result<void> PrepareFirmware(System& system, Prepared& prepared) {
+  if (devicetree::UsesSpinTable(*prepared.tree)) {
+    return Fail(ExitCode::kUnsupportedMachine, "this machine",
+                "its CPUs start by spin tables, so the kernel cannot stop them",
+                "update its firmware to one with PSCI");
+  }
+  prepared.last_words.conduit = devicetree::FindPsciConduit(*prepared.tree);
+  if (prepared.last_words.conduit == relocator::PsciConduit::kNone) {
+    return Fail(ExitCode::kUnsupportedMachine, "this machine",
+                "its device tree names no PSCI, so a failed hop could not reset it",
+                "update its firmware to one with PSCI");
+  }
+  const auto running = system::ReadFile(system, "/proc/cmdline");
+  const auto console = devicetree::FindConsole(*prepared.tree, running.value_or(""));
+  if (!console) {
+    prepared.notes.emplace_back("no UART for last words: a failed hop resets without a message");
+  } else if (!ConsoleInUse(system, console->kind)) {
+    prepared.notes.emplace_back("the UART " + console->source + " is no console of the running " +
+                                "kernel: a failed hop resets without a message");
+  } else {
+    console->CopyTo(prepared.last_words);
+    prepared.console = (console->kind == relocator::UartKind::kPl011 ? "pl011 at " : "8250 at ") +
+                       Hex(console->base);
+  }
+  return {};
+}
+
+Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& prepared) {
+  prepared.dtb_source = options.dtb.value_or("/sys/firmware/fdt");
+  if (options.dtb) {
+    const auto source = OpenSource(system, *options.dtb, "the device tree");
+    if (!source) return Forward(source);
+  }
+  auto text = system::ReadFile(system, prepared.dtb_source, 2 * devicetree::kMaxTreeSize);
+  if (!text) {
+    return FailErrno(options.dtb ? ExitCode::kFileUnreadable : ExitCode::kUnsupportedMachine,
+                     prepared.dtb_source, text.error().value,
+                     options.dtb ? "give a device tree blob" : "give a device tree with --dtb");
+  }
+  auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), prepared.dtb_source);
+  if (!tree) return Forward(tree);
+  prepared.tree = *std::move(tree);
+  const auto reserved = devicetree::ReservedRanges(*prepared.tree);
+  if (!reserved) return Forward(reserved);
+  for (const auto& entry : *reserved) prepared.forbidden.push_back(entry.range);
+  if (const auto firmware = PrepareFirmware(system, prepared); !firmware) return firmware;
+
+  const auto command_line = CommandLine(system, options);
+  if (!command_line) return Forward(command_line);
+  std::array<uint64_t, 9> random;
+  if (const auto got = system.Random(std::as_writable_bytes(std::span(random))); !got) {
+    return FailErrno(ExitCode::kSystemCall, "getrandom", got.error().value);
+  }
+  auto& tree_options = prepared.tree_options;
+  tree_options.command_line = *command_line;
+  if (prepared.initrd_size != 0) tree_options.initrd = PhysRange{{0}, prepared.initrd_size};
+  tree_options.kaslr_seed = random[0] | 1;  // 0 would mean none
+  const auto rng = std::as_bytes(std::span(random).subspan(1));
+  tree_options.rng_seed.assign(rng.begin(), rng.end());
+  tree_options.route = "in-place";
+  tree_options.from = system.KernelRelease();
+  // The size depends on no address, so this is that of the final tree.
+  const auto sized = devicetree::BuildNextTree(*prepared.tree, tree_options);
+  if (!sized) return Forward(sized);
+  prepared.sizes.dtb_size = sized->bytes.size();
+  return {};
+}
+
+Result<void> PrepareMemory(System& system, Prepared& prepared) {
+  auto map = system::ReadMemoryMap(system);
+  if (!map) return Forward(map);
+  prepared.map = *std::move(map);
+  prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
+  // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
+  static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};
+  const uint64_t highest = std::max(prepared.map.RamEnd() - 1, prepared.last_words.uart_base);
+  const auto bits = static_cast<uint32_t>(std::bit_width(highest));
+  const auto* const size = std::ranges::lower_bound(kSizes, bits);
+  if (prepared.map.RamEnd() == 0 || size == kSizes.end()) {
+    return Fail(ExitCode::kUnsupportedMachine, "this machine",
+                "it has memory above 2^48, which khop cannot address yet");
+  }
+  prepared.pa_bits = *size;
+  return {};
+}
+
+}  // namespace
+
+std::string WithoutBootImage(std::string_view command_line) {
+  std::string kept;
+  while (!command_line.empty()) {
+    size_t end = 0;
+    for (bool quoted = false; end < command_line.size(); ++end) {
+      if (command_line[end] == '"') quoted = !quoted;
+      if (!quoted && std::string_view(" \t\n").contains(command_line[end])) break;
+    }
+    const std::string_view word = command_line.substr(0, end);
+    command_line.remove_prefix(std::min(end + 1, command_line.size()));
+    if (word.empty() || word.starts_with("BOOT_IMAGE=") || word.starts_with("initrd=")) continue;
+    if (!kept.empty()) kept += ' ';
+    kept += word;
+  }
+  return kept;
+}
+
+Result<std::string> CommandLine(System& system, const LoadOptions& options) {
+  std::string line = options.command_line.value_or("");
+  if (options.reuse_command_line) {
+    const auto running = system::ReadFile(system, "/proc/cmdline");
+    if (!running) return FailErrno(ExitCode::kSystemCall, "/proc/cmdline", running.error().value);
+    line = WithoutBootImage(*running);
+  }
+  if (!options.append.empty()) {
+    if (!line.empty()) line += ' ';
+    line += options.append;
+  }
+  return line;
+}
+
+Result<Prepared> Prepare(System& system, const LoadOptions& options) {
+  Prepared prepared;
+  if (auto done = PrepareKernel(system, options, prepared); !done) return Forward(done);
+  if (auto done = PrepareInitrds(system, options, prepared); !done) return Forward(done);
+  if (auto done = PrepareTree(system, options, prepared); !done) return Forward(done);
+  if (auto done = PrepareMemory(system, prepared); !done) return Forward(done);
+  prepared.kernel_version = ReadVersion(system, prepared.kernel);
+  if (prepared.header.text_offset + prepared.header.image_size > kMaxImage ||
+      prepared.header.image_size > kMaxImage) {
+    return Fail(ExitCode::kNotAKernel, "the kernel " + options.kernel,
+                "its header asks for " + HumanBytes(prepared.header.image_size) + " of memory",
+                "check the file");
+  }
+  if (!prepared.header.placed_anywhere) {
+    prepared.notes.emplace_back("this kernel (before 4.6) loses the memory below its image");
+  }
+  prepared.sizes.text_offset = prepared.header.text_offset;
+  prepared.sizes.image_size = prepared.header.image_size;
+  prepared.sizes.initrd_size = prepared.initrd_size;
+  const auto control = EstimateControlSize(prepared, options);
+  if (!control) return Forward(control);
+  prepared.sizes.control_size = *control;
+  prepared.shape = MakeShape(prepared.sizes, system.PageSize());
+  return prepared;
+}
+
+}  // namespace khop::load

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// Everything about a load that can be known, and refused, before any memory is taken.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/addr.h"
+#include "core/handoff/handoff.h"
+#include "core/relocator/blob.h"
+#include "tool/base/error.h"
+#include "tool/devicetree/machine.h"
+#include "tool/devicetree/next_tree.h"
+#include "tool/devicetree/tree.h"
+#include "tool/image/image.h"
+#include "tool/load/payload.h"
+#include "tool/load/placement.h"
+#include "tool/system/memory_map.h"
+#include "tool/system/system.h"
+
+namespace khop::load {
+
+enum class Route : uint8_t { kAuto, kInPlace };
+
+struct LoadOptions {
+  std::string kernel;
+  std::vector<std::string> initrds;  // in order; the kernel sees them as one
+  std::optional<std::string> command_line;
+  bool reuse_command_line = false;  // that of the running kernel, without BOOT_IMAGE=
+  std::string append;
+  std::optional<std::string> dtb;  // else the running kernel's, /sys/firmware/fdt
+  Route route = Route::kAuto;
+  handoff::DigestKind digest = handoff::DigestKind::kSha256;
+  std::span<const std::byte> blob;  // the relocator, its BlobHeader first
+};
+
+struct Prepared {
+  SourceFile kernel;
+  image::ImageHeader header;
+  std::string kernel_version;  // empty if it was not found
+  std::vector<SourceFile> initrds;
+  uint64_t initrd_size = 0;  // of all with their padding
+  std::string dtb_source;
+  std::optional<devicetree::Tree> tree;  // the running one or that of --dtb; there after Prepare()
+  devicetree::NextTreeOptions tree_options;
+  std::vector<PhysRange> forbidden;  // what the tree reserves
+  std::string console;               // for people; empty: none
+  relocator::LastWords last_words = {};
+  std::vector<std::string> notes;
+  system::MemoryMap map;
+  uint32_t granule_shift = 12;
+  uint32_t pa_bits = 48;
+  PayloadSizes sizes;
+  Shape shape;
+};
+
+// Initrds follow each other at multiples of this many bytes (the cpio format's own alignment).
+inline constexpr uint64_t kInitrdAlignment = 4;
+
+// The machine must let khop kexec (system::CheckKexec) already.
+Result<Prepared> Prepare(system::System& system, const LoadOptions& options);
+
+// The command line that the options ask for. Errors: kSystemCall.
+Result<std::string> CommandLine(system::System& system, const LoadOptions& options);
+
+// /proc/cmdline without what the boot loader added: BOOT_IMAGE= and initrd=. Quotes are understood.
+std::string WithoutBootImage(std::string_view command_line);
+
+}  // namespace khop::load

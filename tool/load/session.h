@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// One khop at work: the lock, the state, and the repair of what a khop that died has left.
+#pragma once
+
+#include "tool/base/error.h"
+#include "tool/load/control.h"
+#include "tool/load/state.h"
+#include "tool/system/system.h"
+
+namespace khop::load {
+
+class Session {
+ public:
+  // Takes the lock and reads the state; repairs nothing. Errors: as StateStore's.
+  static Result<Session> Open(system::System& system);
+
+  // Undoes or finishes what a khop that died has begun, and removes arenas that nothing names.
+  // Afterwards there is no pending change.
+  Result<void> Recover();
+
+  // The slot that is not in use. After Recover().
+  int FreeSlot() const { return state_.current ? 1 - state_.current->arena.slot : 0; }
+
+  const State& state() const { return state_; }
+  StateStore& store() { return store_; }
+
+  // Writes that a load into `slot` is under way.
+  Result<void> BeginBuild(int slot, const PoolRecord& pool);
+  // Forgets it.
+  Result<void> CancelBuild();
+  // Loads `control` and makes `loaded` the current one; the arena before it is given back.
+  Result<void> Commit(Loaded loaded, const ControlArea& control);
+  // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
+  bool committed() const { return committed_; }
+
+  // Unloads and gives everything back, with a damaged state too. Returns whether there was
+  // anything.
+  static Result<bool> ClearAll(system::System& system);
+
+ private:
+  Session(system::System& system, StateStore store, State state)
+      : system_(&system), store_(std::move(store)), state_(std::move(state)) {}
+  Result<bool> Clear(bool forced);
+  Result<void> Set(State next);
+  Result<void> LoadControl(const Loaded& loaded, std::span<const std::byte> bytes);
+  Result<void> FinishCommit();
+  Result<void> RemoveOthers();
+
+  system::System* system_;
+  StateStore store_;
+  State state_;
+  bool committed_ = false;
+};
+
+}  // namespace khop::load

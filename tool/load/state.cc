@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#include "tool/load/state.h"
+
+#include <cerrno>
+
+namespace khop::load {
+
+using system::File;
+using system::OpenMode;
+using system::System;
+
+namespace {
+
+constexpr const char* kDirectory = "/run/khop";
+constexpr const char* kStateFile = "/run/khop/state.json";
+constexpr const char* kLockFile = "/run/khop/lock";
+constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
+constexpr uint64_t kMaxState = 16 << 20;
+
+std::string ControlFile(int slot) { return "/run/khop/control." + std::to_string(slot); }
+
+}  // namespace
+
+Result<StateStore> StateStore::Open(System& system) {
+  if (const auto made = system.MakeDirectory(kDirectory); !made && made.error().value != EEXIST) {
+    return FailErrno(ExitCode::kSystemCall, kDirectory, made.error().value,
+                     "khop keeps its state there");
+  }
+  const auto info = system.Lstat(kDirectory);
+  if (!info) return FailErrno(ExitCode::kSystemCall, kDirectory, info.error().value);
+  if (!info->is_directory || info->uid != 0 || (info->mode & 077) != 0) {
+    return Fail(ExitCode::kUnsafeSystem, kDirectory, "it is not a directory of root's alone",
+                "remove it");
+  }
+  auto lock = File::Open(system, kLockFile, OpenMode::kCreateOrKeep);
+  if (!lock) return FailErrno(ExitCode::kSystemCall, kLockFile, lock.error().value);
+  if (const auto locked = system.Lock(lock->fd()); !locked) {
+    if (locked.error().value == EWOULDBLOCK) {
+      return Fail(ExitCode::kBusy, "khop", "another khop is at work", "wait for it to finish");
+    }
+    return FailErrno(ExitCode::kSystemCall, kLockFile, locked.error().value);
+  }
+  return StateStore(system, std::move(*lock));
+}
+
+Result<std::string> StateStore::BootId() {
+  auto id = ReadFile(*system_, kBootId, 256);
+  if (!id) return FailErrno(ExitCode::kSystemCall, kBootId, id.error().value);
+  return *std::move(id);
+}
+
+Result<State> StateStore::Read() {
+  const auto text = ReadFile(*system_, kStateFile, kMaxState);
+  if (!text) {
+    if (text.error().value == ENOENT) return State{};
+    return FailErrno(ExitCode::kBadState, kStateFile, text.error().value);
+  }
+  std::string boot_id;
+  auto state = DecodeState(*text, &boot_id);
+  // Memory does not survive a boot; only a /run that is no tmpfs shows this.
+  if (!state) return state;
+  const auto now = BootId();
+  if (!now) return Forward(now);
+  return boot_id == *now ? std::move(state) : State{};
+}
+
+Result<void> StateStore::Write(const State& state) {
+  if (!state.current && !state.pending && !state.settle) {
+    const auto gone = system_->Unlink(kStateFile);
+    if (!gone && gone.error().value != ENOENT) {
+      return FailErrno(ExitCode::kSystemCall, kStateFile, gone.error().value);
+    }
+    return {};
+  }
+  const auto boot_id = BootId();
+  if (!boot_id) return Forward(boot_id);
+  const std::string text = EncodeState(state, *boot_id);
+  const auto written = ReplaceFile(*system_, kStateFile, std::as_bytes(std::span(text)));
+  if (!written) {
+    return FailErrno(ExitCode::kSystemCall, kStateFile, written.error().value,
+                     "khop must write its state before it changes anything");
+  }
+  return {};
+}
+
+Result<void> StateStore::WriteControl(int slot, std::span<const std::byte> bytes) {
+  const std::string path = ControlFile(slot);
+  const auto written = ReplaceFile(*system_, path, bytes);
+  if (!written) return FailErrno(ExitCode::kSystemCall, path, written.error().value);
+  return {};
+}
+
+Result<std::string> StateStore::ReadControl(int slot) {
+  const std::string path = ControlFile(slot);
+  auto bytes = ReadFile(*system_, path, kMaxState);
+  if (!bytes) return FailErrno(ExitCode::kBadState, path, bytes.error().value);
+  return *std::move(bytes);
+}
+
+void StateStore::RemoveControl(int slot) { (void)system_->Unlink(ControlFile(slot)); }
+
+}  // namespace khop::load

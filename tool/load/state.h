@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// What khop remembers between its runs, under /run/khop: one JSON file, replaced atomically,
+// written before what it tells of is done. The directory is root's alone and a lock file keeps
+// others out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/addr.h"
+#include "core/handoff/handoff.h"
+#include "tool/base/error.h"
+#include "tool/load/arena.h"
+#include "tool/report/plan.h"
+#include "tool/system/system.h"
+
+namespace khop::load {
+
+// A range of the payload with a digest for each 2 MiB piece.
+struct Verified {
+  uint64_t start = 0;
+  uint64_t size = 0;
+  std::vector<std::string> digests;  // hexadecimal
+};
+
+// A kernel in the arena, ready to be started.
+struct Loaded {
+  report::Plan plan;
+  std::string loaded_at;  // UTC, ISO 8601
+  ArenaRecord arena;
+  uint64_t stamp = 0;  // physical address of the stamp word
+  handoff::DigestKind digest_kind = handoff::DigestKind::kSha256;
+  std::vector<Verified> verified;
+};
+
+enum class Phase : uint8_t {
+  kBuilding,    // slot and pool are in use; the kernel knows nothing of it
+  kCommitting,  // built; kexec_load may or may not have been done
+  kUnloading,   // kexec_load(0) may or may not have been done; everything goes
+};
+
+// A change under way: if the next khop finds it, the one that wrote it died.
+struct Pending {
+  Phase phase = Phase::kBuilding;
+  int slot = 0;
+  PoolRecord pool;
+  std::optional<Loaded> loaded;  // kCommitting
+};
+
+struct State {
+  std::optional<Loaded> current;
+  std::optional<Pending> pending;
+  // What the pool has to become once every arena but the current one is gone.
+  std::optional<PoolRecord> settle;
+};
+
+// The open, locked state. Only one exists on the machine at any time.
+class StateStore {
+ public:
+  // Errors: kBusy (another khop holds the lock), kUnsafeSystem (the directory is not root's alone),
+  // kSystemCall.
+  static Result<StateStore> Open(system::System& system);
+
+  // No state if there is none or it is of an earlier boot. Errors: kBadState.
+  Result<State> Read();
+  // An empty state removes the file.
+  Result<void> Write(const State& state);
+
+  // The bytes of the control area of `slot`, so that a commit that was cut short can be repeated.
+  Result<void> WriteControl(int slot, std::span<const std::byte> bytes);
+  Result<std::string> ReadControl(int slot);
+  void RemoveControl(int slot);
+
+ private:
+  StateStore(system::System& system, system::File lock)
+      : system_(&system), lock_(std::move(lock)) {}
+  Result<std::string> BootId();
+
+  system::System* system_;
+  system::File lock_;
+};
+
+// The text of the state file and back. Errors: kBadState.
+std::string EncodeState(const State& state, const std::string& boot_id);
+// `boot_id` gets the boot that the state is of.
+Result<State> DecodeState(const std::string& text, std::string* boot_id);
+
+}  // namespace khop::load

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// The state file's form. nlohmann-json reports what does not fit by exceptions: they end here.
+#include <nlohmann/json.hpp>
+
+#include "tool/load/state.h"
+
+namespace khop {
+
+// NOLINTBEGIN: macros of nlohmann-json
+namespace devicetree {
+NLOHMANN_JSON_SERIALIZE_ENUM(ChangeKind, {{ChangeKind::kAdded, "added"},
+                                          {ChangeKind::kRemoved, "removed"},
+                                          {ChangeKind::kChanged, "changed"}})
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Change, kind, path, detail)
+}  // namespace devicetree
+
+namespace report {
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Segment, name, start, size, file_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControlArea, start, size, blob_bytes, stack_bytes, handoff_bytes,
+                                   table_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaPages, page_size, count)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Refusal, route, reason)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PlanFile, path, size)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, route, route_reason, refused, kernel, kernel_format,
+                                   kernel_version, kernel_image_size, kernel_page_size, initrds,
+                                   command_line, dtb_source, entry, segments, bytes_in_place,
+                                   bytes_to_move, control, arena, digest, bytes_to_verify, console,
+                                   conduit, dtb_changes, notes)
+}  // namespace report
+
+namespace handoff {
+NLOHMANN_JSON_SERIALIZE_ENUM(DigestKind, {{DigestKind::kNone, "none"},
+                                          {DigestKind::kSha256, "sha256"},
+                                          {DigestKind::kCrc32c, "crc32c"}})
+}  // namespace handoff
+
+namespace load {
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaSegment, key, id, size)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PoolRecord, persistent, target)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Verified, start, size, digests)
+NLOHMANN_JSON_SERIALIZE_ENUM(Phase, {{Phase::kBuilding, "building"},
+                                     {Phase::kCommitting, "committing"},
+                                     {Phase::kUnloading, "unloading"}})
+
+// A page is three numbers: there may be thousands.
+static void to_json(nlohmann::json& json, const ArenaPage& page) {
+  json = {page.segment, page.index, page.address.value};
+}
+static void from_json(const nlohmann::json& json, ArenaPage& page) {
+  json.at(0).get_to(page.segment);
+  json.at(1).get_to(page.index);
+  json.at(2).get_to(page.address.value);
+}
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaRecord, slot, segments, pages, pool_pages)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loaded, plan, loaded_at, arena, stamp, digest_kind, verified)
+// NOLINTEND
+
+namespace {
+
+constexpr int kVersion = 1;
+constexpr const char* kFile = "the state of khop (/run/khop/state.json)";
+
+}  // namespace
+
+std::string EncodeState(const State& state, const std::string& boot_id) {
+  nlohmann::json json = {{"version", kVersion}, {"boot_id", boot_id}};
+  if (state.current) json["current"] = *state.current;
+  if (state.pending) {
+    json["pending"] = {{"phase", state.pending->phase},
+                       {"slot", state.pending->slot},
+                       {"pool", state.pending->pool}};
+    if (state.pending->loaded) json["pending"]["loaded"] = *state.pending->loaded;
+  }
+  if (state.settle) json["settle"] = *state.settle;
+  // Paths need not be UTF-8.
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+Result<State> DecodeState(const std::string& text, std::string* boot_id) {
+  static constexpr std::string_view kTodo = "run khop unload to start afresh";
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !json.is_object()) {
+    return Fail(ExitCode::kBadState, kFile, "it is damaged", kTodo);
+  }
+  try {
+    if (json.at("version").get<int>() != kVersion) {
+      return Fail(ExitCode::kBadState, kFile, "another version of khop wrote it", kTodo);
+    }
+    *boot_id = json.at("boot_id").get<std::string>();
+    State state;
+    if (json.contains("current")) state.current = json["current"].get<Loaded>();
+    if (json.contains("settle")) state.settle = json["settle"].get<PoolRecord>();
+    if (json.contains("pending")) {
+      const nlohmann::json& from = json["pending"];
+      Pending pending{.phase = from.at("phase").get<Phase>(),
+                      .slot = from.at("slot").get<int>(),
+                      .pool = from.at("pool").get<PoolRecord>(),
+                      .loaded = {}};
+      if (from.contains("loaded")) pending.loaded = from["loaded"].get<Loaded>();
+      if (pending.slot < 0 || pending.slot >= kSlots ||
+          (pending.phase == Phase::kCommitting && !pending.loaded)) {
+        return Fail(ExitCode::kBadState, kFile, "it is damaged", kTodo);
+      }
+      state.pending = std::move(pending);
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {
+    return Fail(ExitCode::kBadState, kFile, "it is damaged", kTodo);
+  }
+}
+
+}  // namespace load
+}  // namespace khop

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include "tool/load/test_machine.h"
+
+#include <libfdt.h>
+
+#include <cstring>
+
+#include "core/relocator/blob.h"
+
+namespace khop::load {
+
+std::string TestImage(uint64_t size, uint64_t image_size, uint64_t text_offset) {
+  std::string image(size, '\0');
+  for (uint64_t i = 64; i < size; ++i) image[i] = static_cast<char>(i * 2654435761U >> 13);
+  const uint64_t flags = 1 << 1 | 1 << 3;  // 4 KiB pages, placed anywhere
+  memcpy(&image[8], &text_offset, 8);
+  memcpy(&image[16], &image_size, 8);
+  memcpy(&image[24], &flags, 8);
+  memcpy(&image[56], "ARM\x64", 4);
+  return image;
+}
+
+std::string TestTree() {
+  std::string blob(4096, '\0');
+  void* const fdt = blob.data();
+  fdt_create(fdt, static_cast<int>(blob.size()));
+  fdt_finish_reservemap(fdt);
+  fdt_begin_node(fdt, "");
+  fdt_property_u32(fdt, "#address-cells", 2);
+  fdt_property_u32(fdt, "#size-cells", 2);
+  fdt_begin_node(fdt, "chosen");
+  fdt_property_string(fdt, "stdout-path", "/pl011@9000000");
+  fdt_end_node(fdt);
+  fdt_begin_node(fdt, "psci");
+  fdt_property_string(fdt, "compatible", "arm,psci-1.0");
+  fdt_property_string(fdt, "method", "hvc");
+  fdt_end_node(fdt);
+  fdt_begin_node(fdt, "pl011@9000000");
+  fdt_property_string(fdt, "compatible", "arm,pl011");
+  const uint32_t reg[4] = {0, cpu_to_fdt32(0x9000000), 0, cpu_to_fdt32(0x1000)};
+  fdt_property(fdt, "reg", reg, sizeof(reg));
+  fdt_end_node(fdt);
+  fdt_end_node(fdt);
+  fdt_finish(fdt);
+  blob.resize(fdt_totalsize(fdt));
+  return blob;
+}
+
+std::vector<std::byte> TestBlob() {
+  std::vector<std::byte> blob(8192, std::byte{0x1f});
+  relocator::BlobHeader header = {};
+  header.magic = relocator::kBlobMagic;
+  header.version = relocator::kBlobVersion;
+  header.size = static_cast<uint32_t>(blob.size());
+  memcpy(blob.data(), &header, sizeof(header));
+  return blob;
+}
+
+TestMachine::TestMachine() {
+  system.SetFile("/boot/Image", TestImage(3'500'000, 3'700'000));
+  system.SetFile("/boot/initrd", std::string(1'000'001, 'i'));
+  system.SetFile("/boot/more", std::string(77, 'm'));
+  system.SetFile("/sys/firmware/fdt", TestTree());
+  for (uint64_t page = 0; page < 64; ++page) {
+    system.free_pages.push_back(0x50000000 + (page << 21));
+  }
+}
+
+LoadOptions TestMachine::Options() const {
+  LoadOptions options;
+  options.kernel = "/boot/Image";
+  options.initrds = {"/boot/initrd", "/boot/more"};
+  options.command_line = "console=ttyAMA0";
+  options.blob = blob;
+  return options;
+}
+
+TestMachine::Footprint TestMachine::Look() const {
+  return {system.pool_persistent, system.pool_total(), system.free_pages.size(),
+          system.segment_count(), system.loaded != nullptr};
+}
+
+}  // namespace khop::load

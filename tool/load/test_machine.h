@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// A fake machine on which khop can load: a kernel, initrds, a device tree, a relocator blob.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tool/load/load.h"
+#include "tool/system/fake_system.h"
+
+namespace khop::load {
+
+// A valid Image of `size` bytes that asks for `image_size`; its bytes tell positions apart.
+std::string TestImage(uint64_t size, uint64_t image_size, uint64_t text_offset = 0);
+// A device tree with a PL011 console and PSCI by hvc.
+std::string TestTree();
+std::vector<std::byte> TestBlob();
+
+struct TestMachine {
+  // 1 GiB at 0x40000000, of which the pages from 0x50000000 on are free in order.
+  TestMachine();
+  LoadOptions Options() const;
+
+  // What has to be the same after a load that failed, and after unload.
+  struct Footprint {
+    uint64_t pool_persistent;
+    uint64_t pool_total;
+    uint64_t free_pages;
+    size_t segments;
+    bool loaded;
+    friend bool operator==(const Footprint&, const Footprint&) = default;
+  };
+  Footprint Look() const;
+
+  system::FakeSystem system;
+  std::vector<std::byte> blob = TestBlob();
+};
+
+inline void NoProgress(std::string_view /*step*/) {}
+
+}  // namespace khop::load

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT
+#include "tool/system/fake_system.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace khop::system {
+namespace {
+
+constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
+constexpr const char* kPagemap = "/proc/self/pagemap";
+
+std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
+
+}  // namespace
+
+FakeSystem::FakeSystem() {
+  SetFile("/proc/iomem",
+          "09000000-09000fff : pl011@9000000\n"
+          "40000000-7fffffff : System RAM\n"
+          "  40210000-41ffffff : Kernel code\n"
+          "  42000000-423fffff : Kernel data\n"
+          "  7c000000-7fffffff : reserved\n");
+  SetFile("/proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable:     800000 kB\n");
+  SetFile("/proc/cmdline", "BOOT_IMAGE=/vmlinuz console=ttyAMA0\n");
+  SetFile("/proc/consoles", "ttyAMA0              -W- (EC   a)  204:64\n");
+  SetFile("/proc/sys/kernel/random/boot_id", "11111111-2222-3333-4444-555555555555\n");
+  SetFile("/proc/sys/kernel/shm_rmid_forced", "0\n");
+  SetFile("/proc/sys/kernel/shmmax", "18446744073692774399\n");
+  SetFile("/proc/sys/kernel/shmall", "18446744073692774399\n");
+  SetFile("/proc/sys/kernel/kexec_load_disabled", "0\n");
+  SetFile("/sys/kernel/kexec_loaded", "");
+  SetFile(std::string(kPool) + "nr_hugepages", "");
+  SetFile(std::string(kPool) + "surplus_hugepages", "");
+  SetFile(std::string(kPool) + "free_hugepages", "");
+  SetFile(kPagemap, "");
+  files_["/proc/self/ns/ipc"].link = files_["/proc/1/ns/ipc"].link = "ipc:[4026531839]";
+}
+
+FakeSystem::~FakeSystem() {
+  for (auto& [id, segment] : segments_) std::free(segment.memory);
+}
+
+void FakeSystem::SetFile(const std::string& path, std::string text) {
+  FakeFile& file = files_[path];
+  file.text = std::move(text);
+  file.info.is_regular = true;
+  file.info.mode = 0600;
+}
+
+FakeSystem::FakeFile* FakeSystem::Find(const std::string& path) {
+  const auto found = files_.find(path);
+  return found == files_.end() ? nullptr : &found->second;
+}
+
+uint64_t FakeSystem::PagesInUse() const {
+  uint64_t count = 0;
+  for (const auto& [id, segment] : segments_) {
+    count += static_cast<uint64_t>(
+        std::ranges::count_if(segment.pages, [](uint64_t p) { return p != 0; }));
+  }
+  return count;
+}
+
+// As in the kernel: pages beyond the persistent number are surplus, and those are all in use.
+uint64_t FakeSystem::pool_surplus() const {
+  const uint64_t total = pool_total();
+  return total > pool_persistent ? total - pool_persistent : 0;
+}
+
+void FakeSystem::SetPool(uint64_t persistent) {
+  while (pool_total() < persistent && !free_pages.empty()) {
+    pool_pages_.push_back(free_pages.front());
+    free_pages.erase(free_pages.begin());
+  }
+  while (pool_total() > persistent && !pool_pages_.empty()) {
+    free_pages.push_back(pool_pages_.back());
+    pool_pages_.pop_back();
+  }
+  pool_persistent = std::min(persistent, pool_total());
+}
+
+void FakeSystem::FreePage(uint64_t& page) {
+  if (page == 0) return;
+  // Decided while the page still counts as in use.
+  const bool surplus = pool_surplus() > 0;
+  (surplus ? free_pages : pool_pages_).push_back(std::exchange(page, 0));
+}
+
+void FakeSystem::Destroy(std::map<int, Segment>::iterator segment) {
+  for (uint64_t& page : segment->second.pages) FreePage(page);
+  std::free(segment->second.memory);
+  segments_.erase(segment);
+}
+
+void FakeSystem::RemoveSegment(int key) {
+  for (auto it = segments_.begin(); it != segments_.end(); ++it) {
+    if (it->second.key == key) return Destroy(it);
+  }
+}
+
+void FakeSystem::Migrate(uint64_t from, uint64_t to) {
+  for (auto& [id, segment] : segments_) std::ranges::replace(segment.pages, from, to);
+}
+
+std::byte* FakeSystem::PhysicalBytes(uint64_t address) {
+  const uint64_t base = address & ~((uint64_t{2} << 20) - 1);
+  for (auto& [id, segment] : segments_) {
+    for (size_t i = 0; i < segment.pages.size(); ++i) {
+      if (segment.pages[i] == base) {
+        return segment.memory + (i << 21) + (address - base);
+      }
+    }
+  }
+  return nullptr;
+}
+
+void FakeSystem::NewProcess() {
+  open_.clear();
+  for (auto& [id, segment] : segments_) segment.mapped = false;
+  die_call = fail_call = -1;
+  calls = 0;
+}
+
+int FakeSystem::Trouble() {
+  const int call = calls++;
+  if (die_call >= 0 && call >= die_call) return EIO;
+  return call == fail_call ? fail_error : 0;
+}
+
+bool FakeSystem::IsPool(const std::string& path) { return path.starts_with(kPool); }
+
+std::string FakeSystem::PoolText(const std::string& path) const {
+  const uint64_t value = path.ends_with("/nr_hugepages")     ? pool_total()
+                         : path.ends_with("/free_hugepages") ? pool_free()
+                                                             : pool_surplus();
+  return std::to_string(value) + "\n";
+}
+
+bool FakeSystem::IsMade(const std::string& path) {
+  return IsPool(path) || path == "/sys/kernel/kexec_loaded";
+}
+
+std::string FakeSystem::Contents(const std::string& path) {
+  if (IsPool(path)) return PoolText(path);
+  if (path == "/sys/kernel/kexec_loaded") return loaded ? "1\n" : "0\n";
+  return files_[path].text;
+}
+
+SysResult<int> FakeSystem::Open(const std::string& path, OpenMode mode) {
+  if (const int error = Trouble()) return Err(error);
+  auto found = files_.find(path);
+  const bool create = mode == OpenMode::kCreate || mode == OpenMode::kCreateOrKeep;
+  if (found == files_.end()) {
+    if (!create) return Err(ENOENT);
+    SetFile(path, "");
+    found = files_.find(path);
+  }
+  if (found->second.open_error != 0) return Err(found->second.open_error);
+  if (create && found->second.info.is_link) return Err(ELOOP);
+  if (mode == OpenMode::kCreate) found->second.text.clear();
+  open_[next_fd_] = {.path = path, .offset = 0, .write = mode != OpenMode::kRead};
+  return next_fd_++;
+}
+
+void FakeSystem::Close(int fd) { open_.erase(fd); }
+
+SysResult<FileInfo> FakeSystem::Stat(int fd) {
+  if (const int error = Trouble()) return Err(error);
+  FileInfo info = files_[open_[fd].path].info;
+  info.size = files_[open_[fd].path].text.size();
+  return info;
+}
+
+SysResult<FileInfo> FakeSystem::Lstat(const std::string& path) {
+  if (const int error = Trouble()) return Err(error);
+  const auto found = files_.find(path);
+  if (found == files_.end()) return Err(ENOENT);
+  return found->second.info;
+}
+
+SysResult<size_t> FakeSystem::Read(int fd, std::span<std::byte> buffer) {
+  auto& open = open_[fd];
+  const auto got = ReadAt(fd, buffer, open.offset);
+  if (got) open.offset += *got;
+  return got;
+}
+
+SysResult<size_t> FakeSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) {
+  if (const int error = Trouble()) return Err(error);
+  const auto& open = open_[fd];
+  if (open.path == kPagemap) return ReadPagemap(buffer, offset);
+  // Large files are not copied for each read.
+  const std::string made = IsMade(open.path) ? Contents(open.path) : "";
+  const std::string& text = IsMade(open.path) ? made : files_[open.path].text;
+  if (offset >= text.size()) return size_t{0};
+  const size_t size = std::min<size_t>(buffer.size(), text.size() - offset);
+  memcpy(buffer.data(), text.data() + offset, size);
+  return size;
+}
+
+SysResult<size_t> FakeSystem::ReadPagemap(std::span<std::byte> buffer, uint64_t offset) const {
+  uint64_t entry = 0;
+  if (buffer.size() != sizeof(entry)) return Err(EINVAL);
+  const uint64_t address = offset / sizeof(entry) * page_size;
+  for (const auto& [id, segment] : segments_) {
+    const auto start = reinterpret_cast<uint64_t>(segment.memory);
+    if (!segment.mapped || address < start || address >= start + segment.size) continue;
+    const uint64_t page = segment.pages[(address - start) >> 21];
+    if (page == 0) continue;
+    entry = (page + ((address - start) & ((1 << 21) - 1))) / page_size | uint64_t{1} << 63;
+  }
+  memcpy(buffer.data(), &entry, sizeof(entry));
+  return sizeof(entry);
+}
+
+SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
+  if (const int error = Trouble()) return Err(error);
+  const auto& open = open_[fd];
+  if (!open.write) return Err(EBADF);
+  const std::string text(reinterpret_cast<const char*>(data.data()), data.size());
+  if (IsPool(open.path)) {
+    SetPool(std::strtoull(text.c_str(), nullptr, 10));
+  } else {
+    files_[open.path].text += text;
+  }
+  return data.size();
+}
+
+SysResult<void> FakeSystem::Rename(const std::string& from, const std::string& to) {
+  if (const int error = Trouble()) return Err(error);
+  const auto found = files_.find(from);
+  if (found == files_.end()) return Err(ENOENT);
+  files_[to] = found->second;
+  files_.erase(from);
+  return {};
+}
+
+SysResult<void> FakeSystem::Unlink(const std::string& path) {
+  if (const int error = Trouble()) return Err(error);
+  if (files_.erase(path) == 0) return Err(ENOENT);
+  return {};
+}
+
+SysResult<void> FakeSystem::MakeDirectory(const std::string& path) {
+  if (const int error = Trouble()) return Err(error);
+  if (files_.contains(path)) return Err(EEXIST);
+  files_[path].info = {.is_directory = true, .mode = 0700};
+  return {};
+}
+
+SysResult<std::string> FakeSystem::ReadLink(const std::string& path) {
+  if (const int error = Trouble()) return Err(error);
+  const auto found = files_.find(path);
+  if (found == files_.end()) return Err(ENOENT);
+  return found->second.link;
+}
+
+SysResult<void> FakeSystem::Lock(int /*fd*/) {
+  if (const int error = Trouble()) return Err(error);
+  if (lock_held) return Err(EWOULDBLOCK);
+  return {};
+}
+
+SysResult<void> FakeSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+  if (const int error = Trouble()) return Err(error);
+  ++kexec_loads;
+  if (kexec_error != 0) return Err(kexec_error);
+  if (segments.empty()) {
+    loaded.reset();
+    return {};
+  }
+  if (segments.size() != 1) return Err(EINVAL);
+  const KexecSegment& segment = segments[0];
+  if (segment.destination.value % page_size != 0 || segment.size % page_size != 0) {
+    return Err(EADDRNOTAVAIL);
+  }
+  if (segment.buffer.size() > segment.size) return Err(EINVAL);
+  loaded = std::make_unique<LoadedImage>();
+  loaded->entry = entry.value;
+  loaded->destination = segment.destination.value;
+  loaded->size = segment.size;
+  loaded->bytes.assign(segment.buffer.begin(), segment.buffer.end());
+  return {};
+}
+
+Errno FakeSystem::KexecProbe() {
+  if (const int error = Trouble()) return {error};
+  return {kexec_error != 0 ? kexec_error : EINVAL};
+}
+
+SysResult<void> FakeSystem::Reboot(RebootMode /*mode*/) {
+  if (const int error = Trouble()) return Err(error);
+  if (!loaded) return Err(EINVAL);
+  ++reboots;
+  return {};
+}
+
+SysResult<int> FakeSystem::Run(const std::vector<std::string>& argv) {
+  if (const int error = Trouble()) return Err(error);
+  runs.push_back(argv);
+  return run_status;
+}
+
+SysResult<void> FakeSystem::Random(std::span<std::byte> out) {
+  if (const int error = Trouble()) return Err(error);
+  std::ranges::fill(out, std::byte{0x5a});
+  return {};
+}
+
+void FakeSystem::CleanToPoc(const std::byte* address, uint64_t size) {
+  if (!dead()) cleaned[address] = size;
+}
+
+}  // namespace khop::system

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// A machine for tests: files in memory, a pool of huge pages at chosen physical addresses, SysV
+// segments, a kexec that takes anything sound. Any call can be made to fail, or to be the last that
+// the process did (as a SIGKILL there would).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tool/system/system.h"
+
+namespace khop::system {
+
+class FakeSystem final : public System {
+ public:
+  // An arm64 machine with 4 KiB pages where khop may do everything; nothing loaded, empty pool.
+  FakeSystem();
+  ~FakeSystem() override;
+
+  // --- What a test sets and looks at.
+  struct FakeFile {
+    std::string text;
+    FileInfo info;
+    int open_error = 0;
+    std::string link;  // of symbolic links
+  };
+  void SetFile(const std::string& path, std::string text);
+  void Remove(const std::string& path) { files_.erase(path); }
+  FakeFile* Find(const std::string& path);
+
+  // 2 MiB pages that the kernel has free, in the order in which it hands them out.
+  std::vector<uint64_t> free_pages;
+  uint64_t pool_persistent = 0;  // an administrator's; they come from free_pages too
+  uint64_t pool_surplus() const;
+  uint64_t pool_total() const { return pool_pages_.size() + PagesInUse(); }
+  uint64_t pool_free() const { return pool_pages_.size(); }
+  size_t segment_count() const { return segments_.size(); }
+  uint64_t PagesInUse() const;
+  void SetPool(uint64_t persistent);
+  // As ipcrm does.
+  void RemoveSegment(int key);
+  // Moves a page in use to another physical address.
+  void Migrate(uint64_t from, uint64_t to);
+  // The bytes at a physical address in use; null if there are none.
+  std::byte* PhysicalBytes(uint64_t address);
+
+  struct LoadedImage {
+    uint64_t entry = 0;
+    uint64_t destination = 0;
+    uint64_t size = 0;
+    std::vector<std::byte> bytes;
+  };
+  std::unique_ptr<LoadedImage> loaded;
+  int kexec_error = 0;  // what every kexec_load fails with
+  int kexec_loads = 0;
+  int reboots = 0;
+  std::vector<std::vector<std::string>> runs;
+  int run_status = 0;
+  std::string machine = "aarch64";
+  uint32_t uid = 0;
+  uint64_t page_size = 4096;
+  uint64_t counter = 1000;
+  bool lock_held = false;  // by another process
+  std::map<const std::byte*, uint64_t> cleaned;
+
+  // --- Trouble. Calls that change or read something outside the process are counted.
+  int calls = 0;
+  int fail_call = -1;  // this call fails with fail_error, and has no effect
+  int fail_error = 5;  // EIO
+  int die_call = -1;   // from this call on nothing has an effect: the process is dead
+  bool dead() const { return die_call >= 0 && calls > die_call; }
+  // A new process on the same machine: no descriptors, no mappings, no locks.
+  void NewProcess();
+
+  // --- System.
+  SysResult<int> Open(const std::string& path, OpenMode mode) override;
+  void Close(int fd) override;
+  SysResult<FileInfo> Stat(int fd) override;
+  SysResult<FileInfo> Lstat(const std::string& path) override;
+  SysResult<size_t> Read(int fd, std::span<std::byte> buffer) override;
+  SysResult<size_t> ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) override;
+  SysResult<size_t> Write(int fd, std::span<const std::byte> data) override;
+  SysResult<void> Rename(const std::string& from, const std::string& to) override;
+  SysResult<void> Unlink(const std::string& path) override;
+  SysResult<void> MakeDirectory(const std::string& path) override;
+  SysResult<std::string> ReadLink(const std::string& path) override;
+  SysResult<void> Lock(int fd) override;
+  SysResult<int> ShmCreate(int key, uint64_t size) override;
+  SysResult<ShmInfo> ShmFind(int key) override;
+  SysResult<std::byte*> ShmAttach(int id) override;
+  SysResult<void> ShmDetach(std::byte* address) override;
+  SysResult<void> ShmRemove(int id) override;
+  SysResult<void> Populate(std::byte* address, uint64_t size) override;
+  SysResult<void> Punch(std::byte* address, uint64_t size) override;
+  SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
+  Errno KexecProbe() override;
+  SysResult<void> Reboot(RebootMode mode) override;
+  void Sync() override {}
+  SysResult<int> Run(const std::vector<std::string>& argv) override;
+  std::string Machine() override { return machine; }
+  std::string KernelRelease() override { return "6.1.0-fake"; }
+  uint32_t EffectiveUid() override { return uid; }
+  uint64_t PageSize() override { return page_size; }
+  SysResult<void> Random(std::span<std::byte> out) override;
+  uint64_t Counter() override { return counter; }
+  uint32_t DataCacheLine() override { return 64; }
+  void CleanToPoc(const std::byte* address, uint64_t size) override;
+  uint64_t Hwcap() override { return 0; }
+
+ private:
+  struct Segment {
+    int key = 0;
+    uint64_t size = 0;
+    uint32_t uid = 0;
+    bool mapped = false;
+    std::byte* memory = nullptr;
+    std::vector<uint64_t> pages;  // physical address of each; 0: not there
+  };
+  struct OpenFile {
+    std::string path;
+    uint64_t offset = 0;
+    bool write = false;
+  };
+
+  // Counts a call; the error that it is to fail with, or 0.
+  int Trouble();
+  static bool IsPool(const std::string& path);
+  static bool IsMade(const std::string& path);
+  std::string PoolText(const std::string& path) const;
+  std::string Contents(const std::string& path);
+  SysResult<size_t> ReadPagemap(std::span<std::byte> buffer, uint64_t offset) const;
+  Segment* SegmentAt(const std::byte* address);
+  void FreePage(uint64_t& page);
+  void Destroy(std::map<int, Segment>::iterator segment);
+
+  std::map<std::string, FakeFile> files_;
+  std::map<int, OpenFile> open_;
+  std::map<int, Segment> segments_;   // by id
+  std::vector<uint64_t> pool_pages_;  // in the pool and free
+  int next_fd_ = 3;
+  int next_id_ = 100;
+};
+
+}  // namespace khop::system

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// Whether this machine lets khop kexec at all, and what is loaded.
+#pragma once
+
+#include "tool/base/error.h"
+#include "tool/system/system.h"
+
+namespace khop::system {
+
+// Refuses other machines than arm64, and other users than root.
+Result<void> CheckMachine(System& system);
+
+// Refuses, with the reason and its own exit code: not arm64, not root, a kernel without
+// kexec_load, kexec_load_disabled, lockdown, a used-up kexec_load_limit_reboot.
+Result<void> CheckKexec(System& system);
+
+// Refuses where SysV shared memory would not last until the reboot or is not the machine's own:
+// kernel.shm_rmid_forced, an IPC namespace that is not init's, shmmax or shmall below `bytes`.
+Result<void> CheckSharedMemory(System& system, uint64_t bytes);
+
+// /sys/kernel/kexec_loaded: whether a default (not crash) image is loaded, by whomever.
+Result<bool> KexecLoaded(System& system);
+
+// The failure of a kexec_load, in the user's terms.
+Failure ExplainKexecLoad(System& system, Errno error);
+
+}  // namespace khop::system

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+#include "tool/system/linux_system.h"
+
+#include <fcntl.h>
+#include <linux/kexec.h>
+#include <spawn.h>
+#include <sys/auxv.h>
+#include <sys/file.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/reboot.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "tool/system/el0.h"
+
+namespace khop::system {
+namespace {
+
+// From linux/reboot.h, whose other names collide with sys/reboot.h.
+constexpr int kRebootKexec = 0x45584543;
+// From linux/shm.h: log2 of the page size in bits 26 and up.
+constexpr int kShmHuge2MiB = SHM_HUGETLB | 21 << 26;
+constexpr size_t kMaxSegments = 16;  // KEXEC_SEGMENT_MAX
+
+std::unexpected<Errno> LastError() { return std::unexpected(Errno{errno}); }
+
+template <typename Call>
+auto Retry(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+SysResult<void> Check(int64_t result) {
+  if (result < 0) return LastError();
+  return {};
+}
+
+FileInfo ToFileInfo(const struct stat& st) {
+  return {.size = static_cast<uint64_t>(st.st_size),
+          .is_regular = S_ISREG(st.st_mode),
+          .is_directory = S_ISDIR(st.st_mode),
+          .is_link = S_ISLNK(st.st_mode),
+          .mode = st.st_mode & 07777U,
+          .uid = st.st_uid,
+          .device = st.st_dev,
+          .inode = st.st_ino};
+}
+
+}  // namespace
+
+SysResult<int> LinuxSystem::Open(const std::string& path, OpenMode mode) {
+  int flags = O_CLOEXEC;
+  switch (mode) {
+    case OpenMode::kRead:
+      flags |= O_RDONLY;
+      break;
+    case OpenMode::kWrite:
+      flags |= O_WRONLY;
+      break;
+    case OpenMode::kCreate:
+      flags |= O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
+      break;
+    case OpenMode::kCreateOrKeep:
+      flags |= O_RDWR | O_CREAT | O_NOFOLLOW;
+      break;
+  }
+  const int fd = Retry([&] { return open(path.c_str(), flags, 0600); });
+  if (fd < 0) return LastError();
+  return fd;
+}
+
+void LinuxSystem::Close(int fd) { close(fd); }
+
+SysResult<FileInfo> LinuxSystem::Stat(int fd) {
+  struct stat st = {};
+  if (fstat(fd, &st) < 0) return LastError();
+  return ToFileInfo(st);
+}
+
+SysResult<FileInfo> LinuxSystem::Lstat(const std::string& path) {
+  struct stat st = {};
+  if (lstat(path.c_str(), &st) < 0) return LastError();
+  return ToFileInfo(st);
+}
+
+SysResult<size_t> LinuxSystem::Read(int fd, std::span<std::byte> buffer) {
+  const ssize_t got = Retry([&] { return read(fd, buffer.data(), buffer.size()); });
+  if (got < 0) return LastError();
+  return static_cast<size_t>(got);
+}
+
+SysResult<size_t> LinuxSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) {
+  const ssize_t got =
+      Retry([&] { return pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(offset)); });
+  if (got < 0) return LastError();
+  return static_cast<size_t>(got);
+}
+
+SysResult<size_t> LinuxSystem::Write(int fd, std::span<const std::byte> data) {
+  const ssize_t put = Retry([&] { return write(fd, data.data(), data.size()); });
+  if (put < 0) return LastError();
+  return static_cast<size_t>(put);
+}
+
+SysResult<void> LinuxSystem::Rename(const std::string& from, const std::string& to) {
+  return Check(rename(from.c_str(), to.c_str()));
+}
+
+SysResult<void> LinuxSystem::Unlink(const std::string& path) { return Check(unlink(path.c_str())); }
+
+SysResult<void> LinuxSystem::MakeDirectory(const std::string& path) {
+  return Check(mkdir(path.c_str(), 0700));
+}
+
+SysResult<std::string> LinuxSystem::ReadLink(const std::string& path) {
+  std::array<char, 4096> target;
+  const ssize_t size = readlink(path.c_str(), target.data(), target.size());
+  if (size < 0) return LastError();
+  return std::string(target.data(), static_cast<size_t>(size));
+}
+
+SysResult<void> LinuxSystem::Lock(int fd) {
+  return Check(Retry([&] { return flock(fd, LOCK_EX | LOCK_NB); }));
+}
+
+SysResult<int> LinuxSystem::ShmCreate(int key, uint64_t size) {
+  const int id = shmget(key, size, IPC_CREAT | IPC_EXCL | kShmHuge2MiB | 0600);
+  if (id < 0) return LastError();
+  return id;
+}
+
+SysResult<ShmInfo> LinuxSystem::ShmFind(int key) {
+  const int id = shmget(key, 0, 0);
+  if (id < 0) return LastError();
+  shmid_ds ds = {};
+  if (shmctl(id, IPC_STAT, &ds) < 0) return LastError();
+  return ShmInfo{.id = id,
+                 .size = ds.shm_segsz,
+                 .creator_uid = ds.shm_perm.cuid,
+                 .doomed = (ds.shm_perm.mode & SHM_DEST) != 0};
+}
+
+SysResult<std::byte*> LinuxSystem::ShmAttach(int id) {
+  void* const address = shmat(id, nullptr, 0);
+  if (reinterpret_cast<intptr_t>(address) == -1) return LastError();
+  return static_cast<std::byte*>(address);
+}
+
+SysResult<void> LinuxSystem::ShmDetach(std::byte* address) { return Check(shmdt(address)); }
+
+SysResult<void> LinuxSystem::ShmRemove(int id) { return Check(shmctl(id, IPC_RMID, nullptr)); }
+
+SysResult<void> LinuxSystem::Populate(std::byte* address, uint64_t size) {
+  return Check(Retry([&] { return mlock(address, size); }));
+}
+
+SysResult<void> LinuxSystem::Punch(std::byte* address, uint64_t size) {
+  return Check(Retry([&] { return madvise(address, size, MADV_REMOVE); }));
+}
+
+SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+  if (segments.size() > kMaxSegments) return std::unexpected(Errno{EINVAL});
+  std::array<kexec_segment, kMaxSegments> raw = {};
+  for (size_t i = 0; i < segments.size(); ++i) {
+    raw[i] = {.buf = segments[i].buffer.data(),
+              .bufsz = segments[i].buffer.size(),
+              // NOLINTNEXTLINE(performance-no-int-to-ptr): the system call's own type
+              .mem = reinterpret_cast<const void*>(segments[i].destination.value),
+              .memsz = segments[i].size};
+  }
+  // No flag but the architecture's 0: an unknown one makes some kernels refuse (EINVAL).
+  return Check(Retry([&] {
+    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(), KEXEC_ARCH_DEFAULT);
+  }));
+}
+
+Errno LinuxSystem::KexecProbe() {
+  const std::array<kexec_segment, kMaxSegments + 1> raw = {};
+  const int64_t result = syscall(SYS_kexec_load, 0UL, raw.size(), raw.data(), KEXEC_ARCH_DEFAULT);
+  return {result < 0 ? errno : EINVAL};
+}
+
+SysResult<void> LinuxSystem::Reboot(RebootMode mode) {
+  switch (mode) {
+    case RebootMode::kKexec:
+      return Check(reboot(kRebootKexec));
+  }
+  return std::unexpected(Errno{EINVAL});
+}
+
+void LinuxSystem::Sync() { sync(); }
+
+SysResult<int> LinuxSystem::Run(const std::vector<std::string>& argv) {
+  std::vector<char*> raw;
+  raw.reserve(argv.size() + 1);
+  for (const std::string& arg : argv) raw.push_back(const_cast<char*>(arg.c_str()));
+  raw.push_back(nullptr);
+  pid_t child = -1;
+  if (const int error = posix_spawnp(&child, raw[0], nullptr, nullptr, raw.data(), environ);
+      error != 0) {
+    return std::unexpected(Errno{error});
+  }
+  int status = 0;
+  if (Retry([&] { return waitpid(child, &status, 0); }) < 0) return LastError();
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+std::string LinuxSystem::Machine() {
+  utsname name = {};
+  return uname(&name) == 0 ? name.machine : "";
+}
+
+std::string LinuxSystem::KernelRelease() {
+  utsname name = {};
+  return uname(&name) == 0 ? name.release : "";
+}
+
+uint32_t LinuxSystem::EffectiveUid() { return geteuid(); }
+
+uint64_t LinuxSystem::PageSize() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
+
+SysResult<void> LinuxSystem::Random(std::span<std::byte> out) {
+  while (!out.empty()) {
+    const ssize_t got = Retry([&] { return getrandom(out.data(), out.size(), 0); });
+    if (got < 0) return LastError();
+    out = out.subspan(static_cast<size_t>(got));
+  }
+  return {};
+}
+
+uint64_t LinuxSystem::Counter() { return el0::Counter(); }
+
+uint32_t LinuxSystem::DataCacheLine() { return el0::DataCacheLine(); }
+
+void LinuxSystem::CleanToPoc(const std::byte* address, uint64_t size) {
+  el0::CleanToPoc(address, size);
+}
+
+uint64_t LinuxSystem::Hwcap() { return getauxval(AT_HWCAP); }
+
+}  // namespace khop::system

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+#include "tool/system/memory_map.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
+
+namespace khop::system {
+namespace {
+
+struct Line {
+  size_t depth;
+  PhysRange range;
+  std::string_view name;
+};
+
+std::optional<Line> ParseLine(std::string_view line) {
+  const size_t indent = line.find_first_not_of(' ');
+  if (indent == std::string_view::npos || indent % 2 != 0) return std::nullopt;
+  const char* const end = line.data() + line.size();
+  uint64_t first = 0;
+  uint64_t last = 0;
+  const auto [dash, first_error] = std::from_chars(line.data() + indent, end, first, 16);
+  if (first_error != std::errc() || dash == end || *dash != '-') return std::nullopt;
+  const auto [rest, last_error] = std::from_chars(dash + 1, end, last, 16);
+  const std::string_view name(rest, static_cast<size_t>(end - rest));
+  if (last_error != std::errc() || last < first || !name.starts_with(" : ")) return std::nullopt;
+  return Line{indent / 2, {PhysAddr{first}, last - first + 1}, name.substr(3)};
+}
+
+}  // namespace
+
+bool MemoryMap::IsPlain(PhysRange range) const {
+  return std::ranges::any_of(plain, [&](PhysRange r) { return r.Contains(range); });
+}
+
+uint64_t MemoryMap::RamEnd() const { return ram.empty() ? 0 : ram.back().end().value; }
+
+std::vector<PhysRange> Subtract(const std::vector<PhysRange>& ranges,
+                                std::vector<PhysRange> holes) {
+  std::ranges::sort(holes, {}, &PhysRange::start);
+  std::vector<PhysRange> out;
+  for (PhysRange range : ranges) {
+    for (const PhysRange& hole : holes) {
+      if (!range.Overlaps(hole)) continue;
+      if (hole.start > range.start) out.push_back({range.start, hole.start - range.start});
+      const PhysAddr end = range.end();
+      range = hole.end() < end ? PhysRange{hole.end(), end - hole.end()} : PhysRange{};
+      if (range.empty()) break;
+    }
+    if (!range.empty()) out.push_back(range);
+  }
+  return out;
+}
+
+Result<MemoryMap> ParseIomem(std::string_view text) {
+  MemoryMap map;
+  std::vector<PhysRange> nested;
+  bool in_ram = false;
+  bool any_address = false;
+  while (!text.empty()) {
+    const size_t newline = std::min(text.find('\n'), text.size());
+    const std::string_view raw = text.substr(0, newline);
+    text.remove_prefix(std::min(newline + 1, text.size()));
+    if (raw.empty()) continue;
+    const auto line = ParseLine(raw);
+    if (!line) return Fail(ExitCode::kSystemCall, "/proc/iomem", "a line has an unknown form", raw);
+    any_address |= line->range.start.value != 0 || line->range.size > 1;
+    if (line->depth == 0) {
+      in_ram = line->name == "System RAM";
+      if (in_ram) map.ram.push_back(line->range);
+    } else if (in_ram) {
+      nested.push_back(line->range);
+    }
+  }
+  if (!any_address) {
+    return Fail(ExitCode::kNotRoot, "/proc/iomem", "the kernel hides all addresses",
+                "run khop as root, outside any container");
+  }
+  std::ranges::sort(map.ram, {}, &PhysRange::start);
+  map.plain = Subtract(map.ram, std::move(nested));
+  return map;
+}
+
+Result<MemoryMap> ReadMemoryMap(System& system) {
+  const auto text = ReadFile(system, "/proc/iomem", 16 << 20);
+  if (!text) return FailErrno(ExitCode::kSystemCall, "/proc/iomem", text.error().value);
+  return ParseIomem(*text);
+}
+
+Result<uint64_t> MemAvailable(System& system) {
+  static constexpr std::string_view kKey = "MemAvailable:";
+  const auto text = ReadFile(system, "/proc/meminfo");
+  if (!text) return FailErrno(ExitCode::kSystemCall, "/proc/meminfo", text.error().value);
+  const size_t at = text->find(kKey);
+  if (at != std::string::npos) {
+    const size_t digits = text->find_first_not_of(' ', at + kKey.size());
+    uint64_t kib = 0;
+    if (digits != std::string::npos &&
+        std::from_chars(text->data() + digits, text->data() + text->size(), kib).ec ==
+            std::errc() &&
+        kib < UINT64_MAX / 1024) {
+      return kib * 1024;
+    }
+  }
+  return Fail(ExitCode::kSystemCall, "/proc/meminfo", "it does not tell MemAvailable");
+}
+
+bool DecodePagemap(uint64_t entry, uint64_t page_size, PhysAddr* address) {
+  constexpr uint64_t kPresent = uint64_t{1} << 63;
+  constexpr uint64_t kSwapped = uint64_t{1} << 62;
+  constexpr uint64_t kFrame = (uint64_t{1} << 55) - 1;
+  if ((entry & (kPresent | kSwapped)) != kPresent) return false;
+  *address = PhysAddr{(entry & kFrame) * page_size};
+  return true;
+}
+
+Result<Pagemap> Pagemap::Open(System& system) {
+  auto file = File::Open(system, "/proc/self/pagemap", OpenMode::kRead);
+  if (!file) {
+    return FailErrno(ExitCode::kSystemCall, "/proc/self/pagemap", file.error().value,
+                     "khop needs the kernel's CONFIG_PROC_PAGE_MONITOR");
+  }
+  return Pagemap(system, std::move(*file));
+}
+
+Result<PhysAddr> Pagemap::Lookup(const std::byte* address) {
+  const uint64_t page_size = system_->PageSize();
+  const auto virt = reinterpret_cast<uint64_t>(address);
+  uint64_t entry = 0;
+  const auto got = ReadFully(*system_, file_.fd(), std::as_writable_bytes(std::span(&entry, 1)),
+                             virt / page_size * sizeof(entry));
+  if (!got) return FailErrno(ExitCode::kSystemCall, "/proc/self/pagemap", got.error().value);
+  PhysAddr page;
+  if (*got != sizeof(entry) || !DecodePagemap(entry, page_size, &page)) {
+    return Fail(ExitCode::kArenaGone, "/proc/self/pagemap", "a page of khop's is not in memory");
+  }
+  if (page.value == 0) {
+    return Fail(ExitCode::kNotRoot, "/proc/self/pagemap", "the kernel hides physical addresses",
+                "khop needs CAP_SYS_ADMIN");
+  }
+  return page + virt % page_size;
+}
+
+}  // namespace khop::system
