@@ -137,6 +137,11 @@ Result<void> PrepareMemory(System& system, Prepared& prepared) {
   auto map = system::ReadMemoryMap(system);
   if (!map) return Forward(map);
   prepared.map = *std::move(map);
+  // The next kernel sees the memory of its tree. Memory added later is "System RAM" here too, but
+  // not in the tree that firmware made. (A tree without memory nodes leaves it to the UEFI map.)
+  const auto nodes = devicetree::MemoryRanges(*prepared.tree);
+  if (!nodes) return Forward(nodes);
+  if (!nodes->empty()) prepared.map.plain = system::Intersect(prepared.map.plain, *nodes);
   prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
   // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
   static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};

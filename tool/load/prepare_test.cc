@@ -46,6 +46,16 @@ TEST(PrepareTest, AddressSizesAndConsole) {
   EXPECT_EQ(Prepare(machine.system, machine.Options()).error().code, ExitCode::kUnsupportedMachine);
 }
 
+// Memory that was added after boot is System RAM too, but the next kernel will not know of it.
+TEST(PrepareTest, OnlyMemoryOfTheNextTree) {
+  TestMachine machine;
+  machine.system.SetFile("/sys/firmware/fdt", TestTree(0x10000000));
+  const auto prepared = Prepare(machine.system, machine.Options());
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  EXPECT_TRUE(prepared->map.IsPlain({PhysAddr{0x4fe00000}, 0x200000}));
+  EXPECT_FALSE(prepared->map.IsPlain({PhysAddr{0x50000000}, 0x200000}));
+}
+
 TEST(PrepareTest, AUartThatIsNoConsoleStaysSilent) {
   TestMachine machine;
   machine.system.SetFile("/proc/consoles", "tty0 -WU (EC p ) 4:1\n");

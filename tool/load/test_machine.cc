@@ -20,7 +20,7 @@ std::string TestImage(uint64_t size, uint64_t image_size, uint64_t text_offset) 
   return image;
 }
 
-std::string TestTree() {
+std::string TestTree(uint32_t memory_size) {
   std::string blob(4096, '\0');
   void* const fdt = blob.data();
   fdt_create(fdt, static_cast<int>(blob.size()));
@@ -28,6 +28,13 @@ std::string TestTree() {
   fdt_begin_node(fdt, "");
   fdt_property_u32(fdt, "#address-cells", 2);
   fdt_property_u32(fdt, "#size-cells", 2);
+  if (memory_size != 0) {
+    fdt_begin_node(fdt, "memory@40000000");
+    fdt_property_string(fdt, "device_type", "memory");
+    const uint32_t range[4] = {0, cpu_to_fdt32(0x40000000), 0, cpu_to_fdt32(memory_size)};
+    fdt_property(fdt, "reg", range, sizeof(range));
+    fdt_end_node(fdt);
+  }
   fdt_begin_node(fdt, "chosen");
   fdt_property_string(fdt, "stdout-path", "/pl011@9000000");
   fdt_end_node(fdt);

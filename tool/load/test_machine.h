@@ -13,7 +13,8 @@ namespace khop::load {
 // A valid Image of `size` bytes that asks for `image_size`; its bytes tell positions apart.
 std::string TestImage(uint64_t size, uint64_t image_size, uint64_t text_offset = 0);
 // A device tree with a PL011 console and PSCI by hvc.
-std::string TestTree();
+// With a memory node of `memory_size` bytes at 0x40000000, unless that is 0.
+std::string TestTree(uint32_t memory_size = 0);
 std::vector<std::byte> TestBlob();
 
 struct TestMachine {

@@ -54,6 +54,11 @@ std::vector<PhysRange> Subtract(const std::vector<PhysRange>& ranges,
   return out;
 }
 
+std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
+                                 std::vector<PhysRange> others) {
+  return Subtract(ranges, Subtract(ranges, std::move(others)));
+}
+
 Result<MemoryMap> ParseIomem(std::string_view text) {
   MemoryMap map;
   std::vector<PhysRange> nested;

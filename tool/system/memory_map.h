@@ -33,6 +33,9 @@ Result<MemoryMap> ReadMemoryMap(System& system);
 
 // `ranges` (sorted, disjoint) without `holes` (any order).
 std::vector<PhysRange> Subtract(const std::vector<PhysRange>& ranges, std::vector<PhysRange> holes);
+// What of `ranges` (sorted, disjoint) lies in one of `others` (any order).
+std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
+                                 std::vector<PhysRange> others);
 
 // Bytes, from /proc/meminfo.
 Result<uint64_t> MemAvailable(System& system);

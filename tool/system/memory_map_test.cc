@@ -69,6 +69,14 @@ TEST(IomemTest, RefusesOtherForms) {
   }
 }
 
+TEST(IntersectTest, Table) {
+  const std::vector<PhysRange> whole = {Range(10, 20), Range(30, 40)};
+  EXPECT_EQ(Intersect(whole, {}), std::vector<PhysRange>());
+  EXPECT_EQ(Intersect(whole, {Range(0, 100)}), whole);
+  EXPECT_EQ(Intersect(whole, {Range(15, 35)}), (std::vector{Range(15, 20), Range(30, 35)}));
+  EXPECT_EQ(Intersect(whole, {Range(20, 30)}), std::vector<PhysRange>());
+}
+
 TEST(SubtractTest, Table) {
   const std::vector<PhysRange> whole = {Range(10, 20), Range(30, 40)};
   EXPECT_EQ(Subtract(whole, {}), whole);

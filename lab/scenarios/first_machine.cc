@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include "lab/scenarios/first_machine.h"
+
+#include <system_error>
+
+namespace khop::lab {
+
+void FirstMachine::StartFirst(const FirstMachineConfig& config) {
+  config_ = config;
+  const Result<LabKernel> kernel = FindKernel(config.kernel);
+  const Result<LabKernel> next_kernel = FindKernel(config.next_kernel);
+  if (!kernel || !next_kernel) {
+    GTEST_SKIP() << (kernel ? next_kernel : kernel).error().what;
+  }
+  kernel_ = *kernel;
+  next_kernel_ = *next_kernel;
+  const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
+  // A test may start several machines, one after the other; the last one's log stays.
+  const Result<std::filesystem::path> directory =
+      MakeRunDirectory(std::string(info->test_suite_name()) + "." + info->name());
+  MUST(directory);
+  directory_ = *directory;
+  const Result<GuestImage> next =
+      MakeNextGuest(directory_, config.next_padding, 2026,
+                    config.next_carries_kernel ? next_kernel_.image : std::filesystem::path());
+  MUST(next);
+  next_guest_ = *next;
+  const Result<GuestImage> first = MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path);
+  MUST(first);
+  Result<Machine> machine =
+      Machine::Start({.kernel = kernel_.image,
+                      .initrd = first->path,
+                      .command_line = "console=ttyAMA0 khop_lab.nodigest " + config.append,
+                      .cpu = config.cpu,
+                      .memory_mib = config.memory_mib,
+                      .instruction_count = config.instruction_count,
+                      .console_log = directory_ / "console.log"});
+  MUST(machine);
+  machine_ = std::move(*machine);
+  guest_.emplace(machine_);
+  const Result<Facts> facts = guest_->WaitUntilUp(Seconds(180));
+  MUST(facts);
+  facts_ = *facts;
+  ASSERT_EQ(facts_.uname, kernel_.release);
+}
+
+void FirstMachine::TearDown() {
+  machine_.Kill();
+  std::error_code error;
+  std::filesystem::remove(directory_ / "first.cpio", error);
+  std::filesystem::remove(directory_ / "next.cpio", error);
+  if (HasFailure()) {
+    ADD_FAILURE() << "the console's last lines (all: " << machine_.console_log().string() << "):\n"
+                  << machine_.ConsoleTail();
+  }
+}
+
+Result<std::string> FirstMachine::Load(const std::string& more) {
+  return guest().Must("khop load /next/Image --initrd /next/initrd --cmdline '" +
+                      std::string(kNextCommandLine) + "' " + more);
+}
+
+HopExpectation FirstMachine::Expected() const {
+  return {.release = next_kernel_.release,
+          .command_line = kNextCommandLine,
+          .initrd_sha256 = next_guest_.written.sha256,
+          .manifest_sha256 = next_guest_.written.manifest_sha256,
+          .counter_is_wall_clock = !config_.instruction_count};
+}
+
+void FirstMachine::ExpectResetWithReason(const std::string& reason) {
+  const size_t before = machine_.console().size();
+  const Result<MachineEnd> end = machine_.WaitForEnd(Seconds(60));
+  MUST(end);
+  EXPECT_EQ(end->reason, EndReason::kGuestReset) << ToString(end->reason);
+  const std::string said = machine_.console().substr(before);
+  EXPECT_THAT(said, testing::ContainsRegex("khop: .*" + reason + ".*; resetting"));
+  EXPECT_THAT(said, testing::Not(testing::HasSubstr("Booting Linux")));
+  EXPECT_THAT(said, testing::Not(testing::HasSubstr("@khop begin")));
+}
+
+uint64_t FirstMachine::SegmentStart(const std::string& name, uint64_t* size) {
+  const Result<nlohmann::json> status = KhopJson(guest(), "status");
+  if (!status) {
+    ADD_FAILURE() << status.error().what;
+    return 0;
+  }
+  for (const nlohmann::json& segment : status->value("segments", nlohmann::json::array())) {
+    if (segment.value("name", "").starts_with(name)) {
+      if (size != nullptr) {
+        *size = segment.value("size", uint64_t{0});
+      }
+      return segment.value("start", uint64_t{0});
+    }
+  }
+  ADD_FAILURE() << "khop status names no segment " << name << ": " << status->dump();
+  return 0;
+}
+
+uint64_t FirstMachine::AvailableKib() {
+  const Result<std::string> text = guest().Must(
+      "sync; echo 3 > /proc/sys/vm/drop_caches; sleep 1; "
+      "awk '/^MemAvailable:/{print $2}' /proc/meminfo");
+  if (!text) {
+    ADD_FAILURE() << text.error().what;
+    return 0;
+  }
+  return std::strtoull(text->c_str(), nullptr, 10);
+}
+
+}  // namespace khop::lab

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// The usual start of a scenario: a machine that runs Debian 6.1 with khop, the next kernel (6.12)
+// at /next/Image and its initrd at /next/initrd.
+//
+//   class Mine : public FirstMachine {};
+//   TEST_F(Mine, DoesSomething) {
+//     START_FIRST_MACHINE({});
+//     MUST(Load(""));
+//     …
+//   }
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lab/vm/guest.h"
+#include "lab/vm/hop.h"
+#include "lab/vm/lab_files.h"
+#include "lab/vm/machine.h"
+
+// Fails the test with the failure's sentence if a Result<> holds none.
+#define MUST(expression)                                              \
+  do {                                                                \
+    const auto& must_result = (expression);                           \
+    ASSERT_TRUE(must_result.has_value()) << must_result.error().what; \
+  } while (false)
+
+// Starts the machine; a missing kernel skips the test, anything else fails it.
+#define START_FIRST_MACHINE(...)            \
+  do {                                      \
+    StartFirst(__VA_ARGS__);                \
+    if (IsSkipped() || HasFatalFailure()) { \
+      return;                               \
+    }                                       \
+  } while (false)
+
+namespace khop::lab {
+
+struct FirstMachineConfig {
+  std::string kernel = "6.1";
+  std::string next_kernel = "6.12";
+  std::string cpu = "cortex-a57";
+  int memory_mib = 1024;
+  bool instruction_count = false;
+  bool next_carries_kernel = false;  // the next guest has its own kernel at /next/Image
+  uint64_t next_padding = 0;         // bytes that do not compress, added to the next initrd
+  std::string append = {};           // to the first kernel's command line
+};
+
+class FirstMachine : public testing::Test {
+ protected:
+  // The command line that Load() gives to the next kernel.
+  static constexpr const char* kNextCommandLine = "console=ttyAMA0 retain_initrd khop_lab.hop=1";
+
+  void StartFirst(const FirstMachineConfig& config);
+  // Images go, the console's log stays.
+  void TearDown() override;
+
+  // khop load of the next kernel, its initrd and kNextCommandLine, with more arguments.
+  Result<std::string> Load(const std::string& more);
+  // A hop's expectations after Load().
+  HopExpectation Expected() const;
+  // Expects that the machine resets itself with a line of khop's, and that no kernel starts.
+  void ExpectResetWithReason(const std::string& reason);
+  // Address of a segment ("kernel", "initrd", "dtb") by khop status --json; 0 and a failure if
+  // none.
+  uint64_t SegmentStart(const std::string& name, uint64_t* size = nullptr);
+  // Bytes that are free for use, after dropping what can be dropped.
+  uint64_t AvailableKib();
+
+  Machine& machine() { return machine_; }
+  Guest& guest() { return *guest_; }
+
+  std::filesystem::path directory_;
+  FirstMachineConfig config_;
+  LabKernel kernel_;
+  LabKernel next_kernel_;
+  GuestImage next_guest_;
+  Facts facts_;
+
+ private:
+  Machine machine_;
+  std::optional<Guest> guest_;
+};
+
+}  // namespace khop::lab

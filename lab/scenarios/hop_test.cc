@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+// The main job: a running Debian 6.1 is replaced in place by Debian 6.12; and nothing else is ever
+// started when what was loaded is no longer what is there.
+#include "lab/scenarios/first_machine.h"
+
+namespace khop::lab {
+namespace {
+
+class Hop : public FirstMachine {
+ protected:
+  // After Load(): changes one bit of the payload, reboots plainly, and expects a reset with a
+  // reason.
+  void ExpectChangedBitResets(const std::string& segment, double where) {
+    uint64_t size = 0;
+    const uint64_t start = SegmentStart(segment, &size);
+    ASSERT_NE(start, 0u);
+    const auto offset = static_cast<uint64_t>(static_cast<double>(size) * where);
+    char address[32];
+    snprintf(address, sizeof address, "0x%llx", static_cast<unsigned long long>(start + offset));
+    MUST(guest().Must(std::string("khop-guest-tool flip ") + address + " 0x10"));
+    // khop itself notices and refuses; the kernel does not know.
+    const Result<CommandResult> refused = guest().Run("khop exec --now");
+    MUST(refused);
+    EXPECT_NE(refused->exit_code, 0) << refused->output;
+    MUST(guest().Kexec());
+    ExpectResetWithReason("digest does not match");
+  }
+};
+
+TEST_F(Hop, InPlaceByExecNow) {
+  START_FIRST_MACHINE({});
+  MUST(Load(""));
+  const Result<HopProof> proof =
+      ProveHop(machine(), guest(), Expected(), [](Guest& g) { return g.Start("khop exec --now"); });
+  MUST(proof);
+  EXPECT_EQ(proof->report.value("bytes_moved", uint64_t{1}), 0u);
+  EXPECT_EQ(proof->report.value("digest", ""), "sha256");
+  EXPECT_GT(proof->report.value("bytes_verified", uint64_t{0}), next_guest_.written.size);
+  EXPECT_TRUE(proof->report.value("mmu", false));
+  EXPECT_TRUE(proof->report.value("data_cache", false));
+  EXPECT_EQ(proof->report.value("from", ""), kernel_.release);
+  // The next kernel lives: it runs commands, met no fault, and powers off.
+  const Result<std::string> log = guest().Must("dmesg");
+  MUST(log);
+  EXPECT_THAT(*log, testing::Not(testing::ContainsRegex("BUG:|Oops|Call trace|Bad page")));
+  const Result<MachineEnd> end = guest().PowerOff();
+  MUST(end);
+  EXPECT_EQ(end->reason, EndReason::kGuestPowerOff);
+}
+
+// khop has ended and plays no part in the jump: reboot(2) by another process suffices.
+TEST_F(Hop, PlainRebootWithKhopGone) {
+  START_FIRST_MACHINE({});
+  MUST(Load(""));
+  MUST(guest().Must("rm /bin/khop && ! pidof khop"));
+  MUST(guest().Kexec());
+  const Result<Facts> facts = guest().WaitUntilUp(Seconds(120));
+  MUST(facts);
+  EXPECT_EQ(facts->uname, next_kernel_.release);
+  EXPECT_EQ(facts->command_line, kNextCommandLine);
+  EXPECT_EQ(facts->initrd_sha256, next_guest_.written.sha256);
+  EXPECT_GT(facts->counter, facts_.counter);
+}
+
+// The next kernel hops on: what the first hop left behind is no obstacle to another one.
+TEST_F(Hop, Twice) {
+  START_FIRST_MACHINE({.memory_mib = 1536, .next_carries_kernel = true});
+  MUST(Load(""));
+  const auto exec_now = [](Guest& g) { return g.Start("khop exec --now"); };
+  const Result<HopProof> once = ProveHop(machine(), guest(), Expected(), exec_now);
+  MUST(once);
+  MUST(
+      guest().Must("khop load /next/Image --initrd /sys/firmware/initrd --reuse-cmdline "
+                   "--append khop_lab.hop=2"));
+  HopExpectation expected = Expected();
+  expected.command_line += " khop_lab.hop=2";
+  const Result<HopProof> again = ProveHop(machine(), guest(), expected, exec_now);
+  MUST(again);
+  EXPECT_EQ(again->report.value("bytes_moved", uint64_t{1}), 0u);
+}
+
+TEST_F(Hop, CrcDigest) {
+  START_FIRST_MACHINE({});
+  MUST(Load("--verify crc32c"));
+  const Result<HopProof> proof =
+      ProveHop(machine(), guest(), Expected(), [](Guest& g) { return g.Start("khop exec --now"); });
+  MUST(proof);
+  EXPECT_EQ(proof->report.value("digest", ""), "crc32c");
+}
+
+TEST_F(Hop, RemovedArenaResets) {
+  START_FIRST_MACHINE({});
+  MUST(Load(""));
+  const Result<std::string> removed = guest().Must("khop-guest-tool rmshm");
+  MUST(removed);
+  EXPECT_THAT(*removed, testing::HasSubstr("0x6b686f"));
+  // The memory is given out again and written to, as it would be on a busy machine.
+  MUST(guest().Must("dd if=/dev/zero of=/tmp/busy bs=1M count=400 2>&1"));
+  const Result<CommandResult> refused = guest().Run("khop exec --now");
+  MUST(refused);
+  EXPECT_EQ(refused->exit_code, 5) << refused->output;
+  MUST(guest().Kexec());
+  ExpectResetWithReason("");
+}
+
+TEST_F(Hop, ChangedKernelBitResets) {
+  START_FIRST_MACHINE({});
+  MUST(Load(""));
+  ExpectChangedBitResets("kernel", 0.4);
+}
+
+TEST_F(Hop, ChangedInitrdBitResets) {
+  START_FIRST_MACHINE({});
+  MUST(Load("--verify crc32c"));
+  ExpectChangedBitResets("initrd", 0.99);
+}
+
+TEST_F(Hop, ChangedDeviceTreeBitResets) {
+  START_FIRST_MACHINE({});
+  MUST(Load(""));
+  ExpectChangedBitResets("dtb", 0.3);
+}
+
+// With an instruction count as the clock, copying a payload of 100 MiB cannot hide in the blackout.
+class Blackout : public FirstMachine {
+ protected:
+  void Measure(uint64_t initrd_padding, double* nanoseconds) {
+    START_FIRST_MACHINE(
+        {.memory_mib = 2048, .instruction_count = true, .next_padding = initrd_padding});
+    MUST(Load("--verify none"));
+    const Result<HopProof> proof = ProveHop(
+        machine(), guest(), Expected(), [](Guest& g) { return g.Start("khop exec --now"); },
+        Seconds(240));
+    MUST(proof);
+    EXPECT_EQ(proof->report.value("bytes_verified", uint64_t{1}), 0u);
+    ASSERT_TRUE(proof->report.contains("blackout_ns")) << proof->report.dump();
+    *nanoseconds = proof->report.value("blackout_ns", 0.0);
+    ASSERT_GT(*nanoseconds, 0.0);
+  }
+};
+
+TEST_F(Blackout, DoesNotGrowWithThePayload) {
+  double small = 0;
+  double large = 0;
+  Measure(uint64_t{2} << 20, &small);
+  if (IsSkipped() || HasFatalFailure()) {
+    return;
+  }
+  TearDown();
+  Measure(uint64_t{100} << 20, &large);
+  if (IsSkipped() || HasFatalFailure()) {
+    return;
+  }
+  RecordProperty("blackout_small_ns", std::to_string(small));
+  RecordProperty("blackout_large_ns", std::to_string(large));
+  printf("blackout: %.0f ns with 2 MiB, %.0f ns with 100 MiB\n", small, large);
+  EXPECT_NEAR(large / small, 1.0, 0.02);
+}
+
+// What khop holds after a load is the payload and little else.
+class Memory : public FirstMachine {};
+
+TEST_F(Memory, HeldAfterLoadIsThePayload) {
+  START_FIRST_MACHINE({.next_padding = uint64_t{64} << 20});
+  const uint64_t before = AvailableKib();
+  MUST(Load(""));
+  const uint64_t after = AvailableKib();
+  const Result<nlohmann::json> status = KhopJson(guest(), "status");
+  MUST(status);
+  uint64_t payload = 0;
+  for (const nlohmann::json& segment : status->value("segments", nlohmann::json::array())) {
+    if (segment.value("name", "") != "control") {
+      payload += segment.value("size", uint64_t{0});
+    }
+  }
+  ASSERT_GT(payload, next_guest_.written.size);
+  ASSERT_GT(before, after);
+  const double held = static_cast<double>(before - after) * 1024;
+  const double limit = static_cast<double>(payload) * 1.02 + (8 << 20);
+  printf("payload %.1f MiB, held %.1f MiB\n", static_cast<double>(payload) / (1 << 20),
+         held / (1 << 20));
+  EXPECT_LE(held, limit);
+
+  // And all of it comes back.
+  MUST(guest().Must("khop unload"));
+  EXPECT_NEAR(static_cast<double>(AvailableKib()), static_cast<double>(before), 4096);
+  const Result<std::string> left = guest().Must(
+      "khop-guest-tool lsshm; cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages "
+      "/sys/kernel/kexec_loaded");
+  MUST(left);
+  EXPECT_EQ(*left, "0\n0\n");
+}
+
+}  // namespace
+}  // namespace khop::lab

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#include "lab/vm/lab_files.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <system_error>
+
+namespace khop::lab {
+namespace {
+
+// Both may be moved by the environment; CMake gives where they are else.
+std::filesystem::path FromEnvironment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
+
+std::filesystem::path LabDirectory() { return FromEnvironment("KHOP_LAB_DIR", KHOP_LAB_DIR); }
+std::filesystem::path Arm64Directory() { return FromEnvironment("KHOP_ARM64_DIR", KHOP_ARM64_DIR); }
+
+bool Exists(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+}  // namespace
+
+Result<LabKernel> FindKernel(const std::string& short_name) {
+  const std::filesystem::path directory = LabDirectory() / "kernels" / short_name;
+  LabKernel kernel{.image = directory / "Image", .release = "", .package = ""};
+  std::ifstream version(directory / "version");
+  if (!std::getline(version, kernel.release) || !std::getline(version, kernel.package) ||
+      !Exists(kernel.image)) {
+    return Fail("the lab has no kernel " + short_name + " (cmake -P lab/fetch.cmake says why)");
+  }
+  return kernel;
+}
+
+Result<std::filesystem::path> FindGuestFile(const std::string& name) {
+  for (const std::filesystem::path& path :
+       {Arm64Directory() / name, Arm64Directory() / "lab/guest" / name, LabDirectory() / name}) {
+    if (Exists(path)) {
+      return path;
+    }
+  }
+  return Fail(name + " is not there; build the preset arm64 and run cmake -P lab/fetch.cmake");
+}
+
+Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
+  const std::filesystem::path directory = LabDirectory() / "run" / name;
+  std::error_code error;
+  std::filesystem::remove_all(directory, error);
+  if (!std::filesystem::create_directories(directory, error)) {
+    return Fail("cannot make " + directory.string() + ": " + error.message());
+  }
+  return directory;
+}
+
+Result<Initramfs> BaseGuest(bool with_khop) {
+  Initramfs guest;
+  for (const char* directory : {"bin", "dev", "proc", "sys", "run", "tmp", "next"}) {
+    guest.AddDirectory(directory);
+  }
+  guest.AddCharDevice("dev/console", 5, 1);
+  guest.AddCharDevice("dev/null", 1, 3, 0666);
+  struct Program {
+    const char* name;
+    const char* path;
+    bool wanted;
+  };
+  for (const Program& program :
+       {Program{"khop-guest-init", "init", true}, Program{"busybox", "bin/busybox", true},
+        Program{"khop-guest-tool", "bin/khop-guest-tool", true},
+        Program{"khop", "bin/khop", with_khop}}) {
+    if (!program.wanted) {
+      continue;
+    }
+    const Result<std::filesystem::path> file = FindGuestFile(program.name);
+    if (!file) {
+      return std::unexpected(file.error());
+    }
+    guest.AddFile(program.path, *file, 0755);
+  }
+  guest.AddSymlink("bin/sh", "busybox");
+  return guest;
+}
+
+Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_t padding,
+                                 uint64_t seed, const std::filesystem::path& kernel) {
+  Result<Initramfs> guest = BaseGuest();
+  if (!guest) {
+    return std::unexpected(guest.error());
+  }
+  if (padding != 0) {
+    guest->AddPadding("padding", padding, seed);
+  }
+  if (!kernel.empty()) {
+    guest->AddFile("next/Image", kernel);
+  }
+  GuestImage image{.path = directory / "next.cpio", .written = {}};
+  const Result<Initramfs::Written> written = guest->Write(image.path);
+  if (!written) {
+    return std::unexpected(written.error());
+  }
+  image.written = *written;
+  return image;
+}
+
+Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
+                                  const std::filesystem::path& next_kernel,
+                                  const std::filesystem::path& next_initrd) {
+  Result<Initramfs> guest = BaseGuest();
+  if (!guest) {
+    return std::unexpected(guest.error());
+  }
+  guest->AddFile("next/Image", next_kernel);
+  guest->AddFile("next/initrd", next_initrd);
+  GuestImage image{.path = directory / "first.cpio", .written = {}};
+  const Result<Initramfs::Written> written = guest->Write(image.path);
+  if (!written) {
+    return std::unexpected(written.error());
+  }
+  image.written = *written;
+  return image;
+}
+
+}  // namespace khop::lab

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// Where the lab's files are, and the guest images made of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "lab/vm/failure.h"
+#include "lab/vm/initramfs.h"
+
+namespace khop::lab {
+
+struct LabKernel {
+  std::filesystem::path image;
+  std::string release;  // uname -r
+  std::string package;  // package=version
+};
+
+// A kernel of the lab by its short name ("6.1"); fails when lab/fetch.cmake could not get it.
+Result<LabKernel> FindKernel(const std::string& short_name);
+
+// The arm64 programs: khop and what the guest needs. Fails when one has not been built or fetched.
+Result<std::filesystem::path> FindGuestFile(const std::string& name);
+
+// Where a run of this name keeps its console log and images; made empty.
+Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
+
+// What every guest has: init, a shell, khop, and the helpers of the scenarios. `with_khop` false
+// for a guest that needs none (before khop exists).
+Result<Initramfs> BaseGuest(bool with_khop = true);
+
+// The initrd of a next kernel: the base, `padding` bytes that do not compress, and, unless the path
+// is empty, a kernel as /next/Image for a further hop.
+struct GuestImage {
+  std::filesystem::path path;
+  Initramfs::Written written;
+};
+Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_t padding,
+                                 uint64_t seed, const std::filesystem::path& kernel = {});
+
+// The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
+// /next/initrd.
+Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
+                                  const std::filesystem::path& next_kernel,
+                                  const std::filesystem::path& next_initrd);
+
+}  // namespace khop::lab
