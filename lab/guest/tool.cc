@@ -7,25 +7,23 @@
 // - lsshm: prints "KEY SIZE" of each
 // - nobody COMMAND...: runs a command as user 65534, without capabilities
 // - lock FILE: takes an exclusive flock(2) and keeps it in the background
-// - fragment MIB FILE...: takes all memory but some MIB in unmovable pages and frees every other,
-//   so that no run of pages is left there; locks the files' pages, so that moving them into the
-//   holes makes no run either (vm.compact_unevictable_allowed has to be 0); keeps it all in the
-//   background
+// - holes FILE: writes the running kernel's device tree with a reserved page in every 16 MiB of
+//   memory, so that no run of free memory is longer than that
 #include <fcntl.h>
+#include <libfdt.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/shm.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -149,68 +147,26 @@ int InBackground(Work work) {
   return pid > 0 && read(done[0], &code, 1) == 1 ? code : 1;
 }
 
-// What unmovable allocations can have: not what lies in CMA.
-size_t UnmovableMib() {
-  std::ifstream info("/proc/meminfo");
-  std::string key;
-  size_t kib = 0;
-  size_t available = 0;
-  size_t cma = 0;
-  std::string rest;
-  while (info >> key >> kib && std::getline(info, rest)) {
-    if (key == "MemAvailable:") {
-      available = kib;
-    } else if (key == "CmaFree:") {
-      cma = kib;
+// Writes the running kernel's tree with a /memreserve/ of a page in every 16 MiB of the first GiB
+// of the board's memory.
+int WriteTreeWithHoles(const char* path) {
+  constexpr uint64_t kMemory = 0x40000000;  // QEMU's virt board
+  std::ifstream in("/sys/firmware/fdt", std::ios::binary);
+  const std::vector<char> tree{std::istreambuf_iterator<char>(in), {}};
+  std::vector<char> larger(tree.size() + 4096);
+  if (tree.empty() ||
+      fdt_open_into(tree.data(), larger.data(), static_cast<int>(larger.size())) != 0) {
+    return Complain("/sys/firmware/fdt");
+  }
+  for (uint64_t hole = kMemory; hole < kMemory + (uint64_t{1} << 30); hole += 16 * kMib) {
+    if (fdt_add_mem_rsv(larger.data(), hole, PageSize()) != 0) {
+      return Complain("fdt_add_mem_rsv");
     }
   }
-  return (available - std::min(available, cma)) / 1024;
-}
-
-int LockFile(const char* path) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  const off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-  if (size <= 0) {
-    return Complain(path);
-  }
-  const auto length = static_cast<size_t>(size);
-  void* memory = mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, 0);
-  return memory != MAP_FAILED && mlock(memory, length) == 0 ? 0 : Complain(path);
-}
-
-// Pages of pipes are not movable. Two sets of pipes are filled in turn, a page each; then one set
-// goes.
-int Fragment(size_t leave_mib, const std::vector<const char*>& files) {
-  const rlimit descriptors{.rlim_cur = 1 << 16, .rlim_max = 1 << 16};
-  setrlimit(RLIMIT_NOFILE, &descriptors);
-  for (const char* file : files) {
-    if (LockFile(file) != 0) {
-      return 1;
-    }
-  }
-  const std::vector<char> page(PageSize(), 'f');
-  std::vector<int> freed;
-  while (UnmovableMib() > leave_mib) {
-    int kept_pipe[2];
-    int freed_pipe[2];
-    if (pipe2(kept_pipe, O_NONBLOCK | O_CLOEXEC) != 0 ||
-        pipe2(freed_pipe, O_NONBLOCK | O_CLOEXEC) != 0 ||
-        fcntl(kept_pipe[1], F_SETPIPE_SZ, kMib) < 0 ||
-        fcntl(freed_pipe[1], F_SETPIPE_SZ, kMib) < 0) {
-      return Complain("pipe");
-    }
-    for (size_t i = 0; i < kMib / page.size(); ++i) {
-      if (write(kept_pipe[1], page.data(), page.size()) < 0 ||
-          write(freed_pipe[1], page.data(), page.size()) < 0) {
-        return Complain("write");
-      }
-    }
-    freed.insert(freed.end(), freed_pipe, freed_pipe + 2);
-  }
-  for (const int fd : freed) {
-    close(fd);
-  }
-  return 0;
+  std::ofstream out(path, std::ios::binary);
+  out.write(larger.data(), static_cast<std::streamsize>(larger.size()));
+  out.close();
+  return out.good() ? 0 : Complain(path);
 }
 
 int Lock(const char* path) {
@@ -235,11 +191,8 @@ int main(int argc, char** argv) {
   if (verb == "lock" && argc == 3) {
     return InBackground([&] { return Lock(argv[2]); });
   }
-  if (verb == "fragment" && argc > 2) {
-    return InBackground([&] {
-      return Fragment(strtoul(argv[2], nullptr, 0),
-                      std::vector<const char*>(argv + 3, argv + argc));
-    });
+  if (verb == "holes" && argc == 3) {
+    return WriteTreeWithHoles(argv[2]);
   }
   fprintf(stderr, "usage: see lab/guest/tool.cc\n");
   return 2;
