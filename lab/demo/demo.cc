@@ -114,6 +114,8 @@ Result<void> Tell() {
   }
   if (auto shown = Type(guest, "khop report"); !shown) return std::unexpected(shown.error());
 
+  Story::Say("(An emulator's times: it knows no caches. Steps compare with each other at best.)");
+
   story.Step("What was proved from outside");
   const double ticks = static_cast<double>(proof->after.counter - proof->before.counter);
   char text[160];

@@ -12,7 +12,7 @@ using nlohmann::json;
 
 // How far the guest's counter may be off the host's clock: facts are gathered before they are
 // heard.
-constexpr double kClockTolerance = 5.0;  // seconds
+constexpr double kClockTolerance = 10.0;  // seconds
 
 std::string Text(const json& object, const char* key) {
   const auto found = object.find(key);
