@@ -162,13 +162,13 @@ std::string FirstWord(const std::string& text) { return text.substr(0, text.find
 // The counter of the Arm generic timer; it runs on across a hop. The isb keeps the read from being
 // done early (Arm ARM D12.1.2).
 uint64_t ReadCounter() {
-  uint64_t value = 0;
+  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
   asm volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(value)::"memory");
   return value;
 }
 
 uint64_t ReadCounterFrequency() {
-  uint64_t value = 0;
+  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
   asm volatile("mrs %0, cntfrq_el0" : "=r"(value));
   return value;
 }
@@ -209,7 +209,7 @@ Answer Facts(std::string id) {
                                            .text));
     }
   }
-  std::string iomem = ReadAll("/proc/iomem");
+  const std::string iomem = ReadAll("/proc/iomem");
   for (size_t at = 0; at < iomem.size();) {
     const size_t end = iomem.find('\n', at);
     add("iomem", std::string_view(iomem).substr(at, end - at));

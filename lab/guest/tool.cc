@@ -77,7 +77,7 @@ int Flip(uint64_t wanted, unsigned char mask) {
   for (const int id : Segments()) {
     shmid_ds info{};
     void* attached = shmat(id, nullptr, 0);
-    if (attached == reinterpret_cast<void*>(-1) || shmctl(id, IPC_STAT, &info) != 0) {
+    if (reinterpret_cast<intptr_t>(attached) == -1 || shmctl(id, IPC_STAT, &info) != 0) {
       continue;
     }
     auto* memory = static_cast<unsigned char*>(attached);

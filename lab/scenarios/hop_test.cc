@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The main job: a running Debian 6.1 is replaced in place by Debian 6.12; and nothing else is ever
 // started when what was loaded is no longer what is there.
+#include <cinttypes>
+
 #include "lab/scenarios/first_machine.h"
 
 namespace khop::lab {
@@ -8,15 +10,14 @@ namespace {
 
 class Hop : public FirstMachine {
  protected:
-  // After Load(): changes one bit of the payload, reboots plainly, and expects a reset with a
-  // reason.
+  // After Load(): changes one bit of the payload and reboots plainly; expects a reset with reason.
   void ExpectChangedBitResets(const std::string& segment, double where) {
     uint64_t size = 0;
     const uint64_t start = SegmentStart(segment, &size);
     ASSERT_NE(start, 0u);
     const auto offset = static_cast<uint64_t>(static_cast<double>(size) * where);
     char address[32];
-    snprintf(address, sizeof address, "0x%llx", static_cast<unsigned long long>(start + offset));
+    snprintf(address, sizeof address, "0x%" PRIx64, start + offset);
     MUST(guest().Must(std::string("khop-guest-tool flip ") + address + " 0x10"));
     // khop itself notices and refuses; the kernel does not know.
     const Result<CommandResult> refused = guest().Run("khop exec --now");

@@ -11,8 +11,6 @@
 #include <cerrno>
 #include <cstring>
 
-extern char** environ;
-
 namespace khop::lab {
 
 UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
@@ -53,6 +51,7 @@ Result<ChildProcess> ChildProcess::Start(const std::vector<std::string>& argumen
   std::vector<std::string> words = {"setpriv", "--pdeathsig", "KILL", "--"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) {
     argv.push_back(word.data());
   }

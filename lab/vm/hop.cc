@@ -2,6 +2,7 @@
 #include "lab/vm/hop.h"
 
 #include <chrono>
+#include <cinttypes>
 #include <cmath>
 #include <cstdio>
 
@@ -78,10 +79,10 @@ std::optional<Failure> CheckFacts(const HopExpectation& expected, const Facts& b
 uint64_t SystemRam(const Facts& facts) {
   uint64_t bytes = 0;
   for (const std::string& line : facts.iomem) {
-    unsigned long long start = 0;
-    unsigned long long end = 0;
+    uint64_t start = 0;
+    uint64_t end = 0;
     if (line.ends_with(" : System RAM") && line.front() != ' ' &&
-        sscanf(line.c_str(), "%llx-%llx", &start, &end) == 2 && end > start) {
+        sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64, &start, &end) == 2 && end > start) {
       bytes += end - start + 1;
     }
   }

@@ -157,7 +157,8 @@ Result<Initramfs::Written> Initramfs::Write(const std::filesystem::path& path) c
   written.sha256 = *digest;
   Sha256 manifest;
   for (const auto& [name, file_digest] : digests) {
-    const std::string line = file_digest + "  " + name + "\n";
+    std::string line = file_digest;
+    line.append("  ").append(name).append("\n");
     manifest.Update(line.data(), line.size());
   }
   written.manifest_sha256 = manifest.Finish();

@@ -46,7 +46,7 @@ Result<std::filesystem::path> FindGuestFile(const std::string& name) {
 }
 
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
-  const std::filesystem::path directory = LabDirectory() / "run" / name;
+  std::filesystem::path directory = LabDirectory() / "run" / name;
   std::error_code error;
   std::filesystem::remove_all(directory, error);
   if (!std::filesystem::create_directories(directory, error)) {

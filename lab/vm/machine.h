@@ -19,6 +19,7 @@ namespace khop::lab {
 
 using Seconds = std::chrono::duration<double>;
 
+// NOLINTBEGIN(readability-redundant-member-init): g++ wants them for designated initializers.
 struct MachineConfig {
   std::filesystem::path kernel = {};
   std::filesystem::path initrd = {};  // none if empty
@@ -35,6 +36,7 @@ struct MachineConfig {
   // The console goes here from the first byte on and stays.
   std::filesystem::path console_log = {};
 };
+// NOLINTEND(readability-redundant-member-init)
 
 // How a machine ended.
 enum class EndReason { kGuestReset, kGuestPowerOff, kKilled, kOther };
