@@ -109,7 +109,8 @@ std::expected<ControlAreaLayout, Error> LayOutControlArea(const Hop& hop,
     const auto added = sizer.Add({.virt = piece.virt, .phys = piece.phys, .size = piece.size});
     if (!added) return std::unexpected(added.error());
   }
-  constexpr uint64_t kTablesOfArea = 2 * PageGeometry::kLastLevel;  // a run can straddle two
+  constexpr uint64_t kTablesOfArea =
+      uint64_t{2} * PageGeometry::kLastLevel;  // a run can straddle two
   layout.table_bytes = (sizer.pages() + kTablesOfArea) * granule;
   layout.size = layout.tables + layout.table_bytes;
   return layout;
