@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-# khop_fuzzer(NAME SOURCES... DEPS...): a libFuzzer program, declared with clang and KHOP_FUZZ=ON only;
-# configure a build directory of its own for them, as the libraries get instrumented, too:
-#   CXX=clang++-19 CC=clang-19 cmake --preset host -B build/fuzz -DKHOP_FUZZ=ON
+# khop_fuzzer(NAME SOURCES... DEPS...): a libFuzzer program, declared with clang and KHOP_FUZZ=ON only:
+# the preset `clang`, a build directory of its own, as the libraries get instrumented, too.
 option(KHOP_FUZZ "Build the fuzzers (clang only)" OFF)
 if(KHOP_FUZZ AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   message(FATAL_ERROR "KHOP_FUZZ needs clang 19 or newer: set CXX=clang++-19")

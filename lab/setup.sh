@@ -43,6 +43,14 @@ git tells which files changed
 LIST
 }
 
+# For ./test --full.
+clang_packages() {
+  cat <<'LIST'
+clang-19 the other compiler
+libclang-rt-19-dev its sanitizers and libFuzzer
+LIST
+}
+
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
 # install_missing WHAT: reads "package reason" lines; installs those that are missing. Fails with apt.
