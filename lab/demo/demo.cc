@@ -143,8 +143,8 @@ Result<void> Tell() {
 }  // namespace
 }  // namespace khop::lab
 
-// NOLINTNEXTLINE(bugprone-exception-escape): JSON of an unexpected type ends the demo, as it
-// should.
+// JSON of an unexpected type throws and ends the demo, as it should.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main() {
   const khop::lab::Result<void> told = khop::lab::Tell();
   if (!told) {
