@@ -32,7 +32,7 @@ bool InArena(std::span<const Range> arena, uint64_t start, uint64_t size) {
   return low > 0 && wanted.valid() && ToRange(arena[low - 1]).Contains(wanted);
 }
 
-Failure CheckArena(const View& view) {
+HopFailure CheckArena(const View& view) {
   uint64_t previous_end = 0;
   for (const Range& range : view.arena()) {
     if (range.size == 0 || range.start < previous_end || !ToRange(range).valid()) {
@@ -43,7 +43,7 @@ Failure CheckArena(const View& view) {
   return {};
 }
 
-Failure CheckMoves(const View& view) {
+HopFailure CheckMoves(const View& view) {
   const PhysRange control = ToRange(view.header().control);
   for (const Move& move : view.moves()) {
     if (move.size == 0 || !IsAligned(move.source | move.destination | move.size, kMoveAlignment) ||
@@ -60,7 +60,7 @@ Failure CheckMoves(const View& view) {
   return {};
 }
 
-Failure CheckVerify(const View& view) {
+HopFailure CheckVerify(const View& view) {
   if (view.digest_kind() == DigestKind::kNone && !view.verify().empty()) {
     return {FailureCode::kVerifyRange, view.verify()[0].start};
   }
@@ -76,7 +76,7 @@ Failure CheckVerify(const View& view) {
 }
 
 // What booting.rst and this contract ask of the places that are entered or written.
-Failure CheckTargets(const View& view) {
+HopFailure CheckTargets(const View& view) {
   const Header& header = view.header();
   if (!IsAligned(header.entry, 4) || !InArena(view.arena(), header.entry, 64)) {
     return {FailureCode::kEntry, header.entry};
@@ -97,10 +97,11 @@ Failure CheckTargets(const View& view) {
   return {};
 }
 
-Failure CheckTranslation(const Header& header) {
+HopFailure CheckTranslation(const Header& header) {
   const Translation& t = header.translation;
   if (t.granule_shift == 0) {
-    return t.root == 0 && t.tables.size == 0 ? Failure{} : Failure{FailureCode::kTables, t.root};
+    return t.root == 0 && t.tables.size == 0 ? HopFailure{}
+                                             : HopFailure{FailureCode::kTables, t.root};
   }
   if (t.granule_shift != 12 && t.granule_shift != 14 && t.granule_shift != 16) {
     return {FailureCode::kGranule, t.granule_shift};
@@ -136,8 +137,8 @@ uint32_t BodyChecksum(const View& view, digest::DigestFeatures features) {
                         features);
 }
 
-Failure CheckHeader(const View& view, PhysAddr self, PhysRange blob, PhysRange stack,
-                    digest::DigestFeatures features) {
+HopFailure CheckHeader(const View& view, PhysAddr self, PhysRange blob, PhysRange stack,
+                       digest::DigestFeatures features) {
   const Header& header = view.header();
   if (header.magic != kMagic) return {FailureCode::kMagic, header.magic};
   if (header.version_major != kVersionMajor) return {FailureCode::kVersion, header.version_major};
@@ -166,7 +167,7 @@ Failure CheckHeader(const View& view, PhysAddr self, PhysRange blob, PhysRange s
   return CheckTranslation(header);
 }
 
-Failure CheckBody(const View& view, digest::DigestFeatures features) {
+HopFailure CheckBody(const View& view, digest::DigestFeatures features) {
   const Header& header = view.header();
   if (const uint32_t sum = BodyChecksum(view, features); sum != header.body_crc32c) {
     return {FailureCode::kBodyChecksum, sum};
@@ -184,7 +185,7 @@ Failure CheckBody(const View& view, digest::DigestFeatures features) {
     return {FailureCode::kArrays, header.digests.offset};
   }
   // Spelled out: a list of functions would be a table of pointers, which the blob cannot have.
-  Failure failure = CheckArena(view);
+  HopFailure failure = CheckArena(view);
   if (failure.ok()) failure = CheckMoves(view);
   if (failure.ok()) failure = CheckVerify(view);
   if (failure.ok()) failure = CheckTargets(view);

@@ -42,12 +42,12 @@ class View {
 
 // Reads only the header. `self` is the physical address of the block; `blob` and `stack` lie where
 // the caller knows that they do. The checksum comes second, after what is needed to take it.
-Failure CheckHeader(const View& view, PhysAddr self, PhysRange blob, PhysRange stack,
-                    digest::DigestFeatures features);
+HopFailure CheckHeader(const View& view, PhysAddr self, PhysRange blob, PhysRange stack,
+                       digest::DigestFeatures features);
 
 // Reads the whole block; CheckHeader has passed. After it every access that the hop makes by this
 // hand-off lies where it may.
-Failure CheckBody(const View& view, digest::DigestFeatures features);
+HopFailure CheckBody(const View& view, digest::DigestFeatures features);
 
 // The two checksums of a finished block, as the fields of its header want them.
 uint32_t HeaderChecksum(const Header& header, digest::DigestFeatures features);

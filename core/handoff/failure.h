@@ -46,7 +46,7 @@ enum class FailureCode : uint32_t {
   kCount,
 };
 
-struct Failure {
+struct HopFailure {
   FailureCode code = FailureCode::kNone;
   uint64_t value = 0;  // an address or a field's value, see FailureText
   constexpr bool ok() const { return code == FailureCode::kNone; }

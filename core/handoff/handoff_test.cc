@@ -72,7 +72,7 @@ TEST(Handoff, DigestSizes) {
   EXPECT_EQ(DigestSize(static_cast<DigestKind>(99)), 0U);
 }
 
-TEST(Failure, EveryCodeHasItsText) {
+TEST(HopFailure, EveryCodeHasItsText) {
   for (uint32_t code = 0; code < static_cast<uint32_t>(FailureCode::kCount); ++code) {
     EXPECT_GT(strlen(FailureText(static_cast<FailureCode>(code))), 5U) << code;
   }

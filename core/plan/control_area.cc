@@ -196,9 +196,9 @@ std::expected<ControlAreaLayout, Error> BuildControlArea(const Hop& hop,
   memcpy(block, &header, sizeof(header));
   header.header_crc32c = handoff::HeaderChecksum(view.header(), digest::DigestFeatures::Scalar());
   memcpy(block, &header, sizeof(header));
-  Failure failure = handoff::CheckHeader(view, base + layout->handoff, {base, blob.size()},
-                                         {base + layout->stack, layout->handoff - layout->stack},
-                                         digest::DigestFeatures::Scalar());
+  HopFailure failure = handoff::CheckHeader(view, base + layout->handoff, {base, blob.size()},
+                                            {base + layout->stack, layout->handoff - layout->stack},
+                                            digest::DigestFeatures::Scalar());
   if (failure.ok()) failure = handoff::CheckBody(view, digest::DigestFeatures::Scalar());
   if (!failure.ok()) {
     return std::unexpected(InvalidArgument(static_cast<uint64_t>(failure.code)));

@@ -66,12 +66,12 @@ class FakeHop {
   }
 
   // Runs the hop as far as the jump; `violations` gets everything that is wrong in the end.
-  Failure Run() {
+  HopFailure Run() {
     const Placement placement = {
         .blob = {PhysAddr{Address(kControl)}, 4096},
         .stack = {PhysAddr{Address(kControl) + layout_.stack}, layout_.handoff - layout_.stack},
         .handoff = PhysAddr{Address(kControl) + layout_.handoff}};
-    Failure failure;
+    HopFailure failure;
     switch (options_.machine.regime) {
       case arm64::Regime::kEl1:
         failure = RunHop<arm64::Regime::kEl1>(placement, 500, &jump_);

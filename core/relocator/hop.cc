@@ -78,7 +78,7 @@ bool PieceMatches(DigestKind kind, DigestFeatures features, std::span<const std:
   return memcmp(&sum, expected, sizeof(sum)) == 0;
 }
 
-Failure Verify(const handoff::View& view, DigestFeatures features, uint64_t* bytes) {
+HopFailure Verify(const handoff::View& view, DigestFeatures features, uint64_t* bytes) {
   for (const handoff::VerifyRange& range : view.verify()) {
     uint64_t index = range.first_digest;
     for (uint64_t offset = 0; offset < range.size; offset += handoff::kPieceSize, ++index) {
@@ -95,7 +95,7 @@ Failure Verify(const handoff::View& view, DigestFeatures features, uint64_t* byt
 }
 
 // The last defence when nothing was verified: an arena that was lost holds neither magic.
-Failure CheckMagics(const handoff::Header& header) {
+HopFailure CheckMagics(const handoff::Header& header) {
   constexpr uint32_t kImageMagic = 0x644d5241;  // "ARM\x64" at byte 56, booting.rst
   constexpr uint32_t kDtbMagic = 0xedfe0dd0;    // 0xd00dfeed, big-endian
   uint32_t word = 0;
@@ -138,7 +138,7 @@ uint64_t LevelWord(arm64::Regime regime) {
 }  // namespace
 
 template <arm64::Regime kRegime>
-Failure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) {
+HopFailure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) {
   const auto isar0 = arm64::IdAa64Isar0El1::FromRaw(arm64::ReadIdAa64isar0El1());
   // The hand-off itself is always checked the fastest way; its flag is about the payload.
   const DigestFeatures cpu = DigestFeatures::FromIsar0(isar0);
@@ -149,7 +149,7 @@ Failure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) {
   }
   const handoff::View view(reinterpret_cast<const std::byte*>(placement.handoff.value));
   const handoff::Header& header = view.header();
-  Failure failure =
+  HopFailure failure =
       handoff::CheckHeader(view, placement.handoff, placement.blob, placement.stack, cpu);
   if (!failure.ok()) return failure;
 
@@ -208,8 +208,8 @@ Failure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) {
   return {};
 }
 
-template Failure RunHop<arm64::Regime::kEl1>(const Placement&, uint64_t, Jump*);
-template Failure RunHop<arm64::Regime::kEl2>(const Placement&, uint64_t, Jump*);
-template Failure RunHop<arm64::Regime::kEl2Host>(const Placement&, uint64_t, Jump*);
+template HopFailure RunHop<arm64::Regime::kEl1>(const Placement&, uint64_t, Jump*);
+template HopFailure RunHop<arm64::Regime::kEl2>(const Placement&, uint64_t, Jump*);
+template HopFailure RunHop<arm64::Regime::kEl2Host>(const Placement&, uint64_t, Jump*);
 
 }  // namespace khop::relocator

@@ -30,6 +30,6 @@ struct Jump {
 // I-caches were invalidated, and `jump` is filled in. On failure the MMU may be on or off and
 // nothing may be jumped to.
 template <arm64::Regime kRegime>
-Failure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump);
+HopFailure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump);
 
 }  // namespace khop::relocator

@@ -31,7 +31,7 @@ class EveryHop
 
 TEST_P(EveryHop, LeavesThePayloadAtThePointOfCoherency) {
   FakeHop hop(Options());
-  const Failure failure = hop.Run();
+  const HopFailure failure = hop.Run();
   EXPECT_EQ(failure.code, FailureCode::kNone) << FailureText(failure.code) << failure.value;
   EXPECT_THAT(hop.Problems(), IsEmpty());
   EXPECT_EQ(hop.jump().entry, hop.Address(FakeHop::kArena));
@@ -115,7 +115,7 @@ TEST(Hop, EveryFlippedPayloadByteIsFound) {
     FakeHop hop({.moved_pages = {}});
     hop.machine().memory()[FakeHop::kArena + offset] ^= std::byte{0x10};
     hop.machine().Settle();
-    const Failure failure = hop.Run();
+    const HopFailure failure = hop.Run();
     EXPECT_EQ(failure.code, FailureCode::kDigest) << offset;
     EXPECT_EQ(failure.value, hop.Address(FakeHop::kArena));
   }
@@ -166,7 +166,7 @@ TEST_P(BadHandoff, IsRefusedBeforeAnythingIsWritten) {
   GetParam().spoil(hop);
   hop.Reseal();
   const std::vector<std::byte> before(hop.machine().memory().begin(), hop.machine().memory().end());
-  const Failure failure = hop.Run();
+  const HopFailure failure = hop.Run();
   EXPECT_EQ(failure.code, GetParam().expected) << FailureText(failure.code);
   EXPECT_EQ(memcmp(before.data(), hop.machine().memory().data(), before.size()), 0);
 }

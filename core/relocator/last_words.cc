@@ -84,7 +84,7 @@ class Console {
 
 }  // namespace
 
-void PrintLastWords(const LastWords& words, Failure failure, ExceptionState exception) {
+void PrintLastWords(const LastWords& words, HopFailure failure, ExceptionState exception) {
   if (words.check != LastWordsCheck(words)) return;
   if (words.uart_kind != UartKind::kPl011 && words.uart_kind != UartKind::k8250) return;
   Console console(words);

@@ -10,7 +10,7 @@
 
 namespace khop::relocator {
 
-// What an exception adds to its FailureCode: Failure::value is ESR_ELx.
+// What an exception adds to its FailureCode: HopFailure::value is ESR_ELx.
 struct ExceptionState {
   uint64_t elr = 0;
   uint64_t far = 0;
@@ -18,6 +18,6 @@ struct ExceptionState {
 
 // Prints "khop: <text> <value>; resetting" if `words` name a console. Every wait is bounded: a UART
 // that never drains costs the line, not the reset.
-void PrintLastWords(const LastWords& words, Failure failure, ExceptionState exception);
+void PrintLastWords(const LastWords& words, HopFailure failure, ExceptionState exception);
 
 }  // namespace khop::relocator

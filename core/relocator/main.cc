@@ -21,7 +21,7 @@ namespace {
 template <arm64::Regime kRegime>
 [[noreturn]] void RunAndLeave(const Placement& placement, uint64_t entry_ticks) {
   Jump jump;
-  const Failure failure = RunHop<kRegime>(placement, entry_ticks, &jump);
+  const HopFailure failure = RunHop<kRegime>(placement, entry_ticks, &jump);
   if (!failure.ok()) KhopFail(static_cast<uint64_t>(failure.code), failure.value, 0, 0);
   KhopJump(jump.entry, jump.dtb, jump.sctlr);
 }

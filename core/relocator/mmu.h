@@ -13,7 +13,7 @@ namespace khop::relocator {
 
 // Whether this CPU can walk the tables. The loader knows only that the running kernel uses the same
 // granule; the address sizes are read here, where ID_AA64MMFR0_EL1 is not sanitised.
-inline Failure CheckCpu(const handoff::Translation& translation) {
+inline HopFailure CheckCpu(const handoff::Translation& translation) {
   const auto mmfr0 = arm64::IdAa64Mmfr0El1::FromRaw(arm64::ReadIdAa64mmfr0El1());
   if (!mmfr0.SupportsGranule(translation.granule_shift)) {
     return {FailureCode::kGranule, translation.granule_shift};
