@@ -9,6 +9,7 @@
 // - lock FILE: takes an exclusive flock(2) and keeps it in the background
 // - holes FILE: writes the running kernel's device tree with a reserved page in every 16 MiB of
 //   memory, so that no run of free memory is longer than that
+// - name FILE MODEL: writes the running kernel's device tree with another model
 #include <fcntl.h>
 #include <libfdt.h>
 #include <sys/file.h>
@@ -147,10 +148,9 @@ int InBackground(Work work) {
   return pid > 0 && read(done[0], &code, 1) == 1 ? code : 1;
 }
 
-// Writes the running kernel's tree with a /memreserve/ of a page in every 16 MiB of the first GiB
-// of the board's memory.
-int WriteTreeWithHoles(const char* path) {
-  constexpr uint64_t kMemory = 0x40000000;  // QEMU's virt board
+// Writes the running kernel's device tree to `path`, after `edit` (0, or libfdt's error).
+template <typename Edit>
+int WriteTree(const char* path, Edit edit) {
   std::ifstream in("/sys/firmware/fdt", std::ios::binary);
   const std::vector<char> tree{std::istreambuf_iterator<char>(in), {}};
   std::vector<char> larger(tree.size() + 4096);
@@ -158,15 +158,24 @@ int WriteTreeWithHoles(const char* path) {
       fdt_open_into(tree.data(), larger.data(), static_cast<int>(larger.size())) != 0) {
     return Complain("/sys/firmware/fdt");
   }
-  for (uint64_t hole = kMemory; hole < kMemory + (uint64_t{1} << 30); hole += 16 * kMib) {
-    if (fdt_add_mem_rsv(larger.data(), hole, PageSize()) != 0) {
-      return Complain("fdt_add_mem_rsv");
-    }
+  if (const int error = edit(larger.data()); error != 0) {
+    fprintf(stderr, "khop-guest-tool: %s\n", fdt_strerror(error));
+    return 1;
   }
   std::ofstream out(path, std::ios::binary);
   out.write(larger.data(), static_cast<std::streamsize>(larger.size()));
   out.close();
   return out.good() ? 0 : Complain(path);
+}
+
+// A /memreserve/ of a page in every 16 MiB of the first GiB of the memory of QEMU's virt board.
+int ReserveHoles(void* tree) {
+  constexpr uint64_t kMemory = 0x40000000;
+  int error = 0;
+  for (uint64_t offset = 0; offset < 1024 * kMib && error == 0; offset += 16 * kMib) {
+    error = fdt_add_mem_rsv(tree, kMemory + offset, PageSize());
+  }
+  return error;
 }
 
 int Lock(const char* path) {
@@ -192,7 +201,12 @@ int main(int argc, char** argv) {
     return InBackground([&] { return Lock(argv[2]); });
   }
   if (verb == "holes" && argc == 3) {
-    return WriteTreeWithHoles(argv[2]);
+    return WriteTree(argv[2], ReserveHoles);
+  }
+  if (verb == "name" && argc == 4) {
+    return WriteTree(argv[2], [&](void* tree) {
+      return fdt_setprop(tree, 0, "model", argv[3], static_cast<int>(strlen(argv[3])) + 1);
+    });
   }
   fprintf(stderr, "usage: see lab/guest/tool.cc\n");
   return 2;
