@@ -12,6 +12,7 @@ enum class ErrorCode : uint8_t {
   kOutOfRange,       // value: the offending address
   kOverlap,          // value: start of the overlapping range
   kInvalidArgument,  // value: the offending argument
+  kWrongContent,     // value: the address that does not hold what it should
 };
 
 struct Error {

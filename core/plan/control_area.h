@@ -12,16 +12,10 @@
 #include "core/base/addr.h"
 #include "core/base/error.h"
 #include "core/handoff/handoff.h"
+#include "core/plan/moves.h"
 #include "core/relocator/blob.h"
 
 namespace khop::plan {
-
-// One stretch of the contiguous virtual window through which the moves read scattered pages.
-struct WindowPiece {
-  VirtAddr virt;
-  PhysAddr phys;
-  uint64_t size;
-};
 
 // Everything the relocator is to do. Spans are the caller's and only read.
 struct Hop {
