@@ -20,8 +20,32 @@ foreach(level el1 el2 vhe)
 endforeach()
 khop_baremetal_test(scalar_sha256 "PASS" WORDS scalar sha256)
 khop_baremetal_test(scalar_crc32c "PASS" WORDS scalar crc32c)
-khop_baremetal_test(va39 "PASS" WORDS va39 moves)
-khop_baremetal_test(va42 "PASS" WORDS va42 moves)
+
+# Relocation: everything scattered, blocks, destinations that are sources of others; each granule and
+# VA size that some CPU here has, with the MMU on, and the same with it off.
+set(cpu_4k cortex-a57)
+set(cpu_16k neoverse-n1)
+set(cpu_64k cortex-a57)
+foreach(granule 4k 16k 64k)
+  foreach(va va39 va42 va48)
+    foreach(what scatter permute)
+      khop_baremetal_test(${what}_${granule}_${va} "PASS"
+        WORDS ${what} ${granule} ${va} CPU ${cpu_${granule}})
+    endforeach()
+  endforeach()
+  foreach(what block moves)
+    khop_baremetal_test(${what}_${granule} "PASS" WORDS ${what} ${granule} CPU ${cpu_${granule}})
+  endforeach()
+  foreach(what scatter permute)
+    khop_baremetal_test(${what}_${granule}_mmu_off "PASS"
+      WORDS ${what} ${granule} mmu-off CPU ${cpu_${granule}})
+  endforeach()
+endforeach()
+foreach(level el1 el2 vhe)
+  khop_baremetal_test(scatter_far_${level} "PASS" WORDS scatter far ${level} CPU ${cpu_${level}}
+    MACHINE ${level_${level}} MEMORY 6G)
+endforeach()
+khop_baremetal_test(scatter_far_mmu_off "PASS" WORDS scatter far mmu-off MEMORY 6G)
 
 # Each refusal and failure: its line on the UART, then the reset.
 khop_baremetal_test(bad_magic "khop: hand-off has no magic, found 0x[0-9a-f]+; resetting"
@@ -38,6 +62,10 @@ khop_baremetal_test(bad_entry "khop: entry lies outside the arena: 0x44000000; r
   WORDS bad-entry)
 khop_baremetal_test(bad_move "khop: move goes outside the arena at 0x44000000; resetting"
   WORDS bad-move moves)
+foreach(part blob stack handoff tables)
+  khop_baremetal_test(move_onto_${part}
+    "khop: move goes onto the control area at 0x440[0-9a-f]+; resetting" WORDS onto-${part} moves)
+endforeach()
 khop_baremetal_test(granule_of_another_cpu
   "khop: CPU lacks the page-table granule 2. 0xe; resetting" WORDS 16k)
 khop_baremetal_test(no_stack "khop: stack is wrong: 0x0; resetting" WORDS no-stack)
@@ -46,7 +74,7 @@ foreach(level el1 el2 vhe)
     "khop: payload digest does not match at 0x46200000; resetting"
     WORDS flip-kernel ${level} CPU ${cpu_${level}} MACHINE ${level_${level}})
   khop_baremetal_test(exception_${level}
-    "khop: exception, ESR 0x9600000[0-9a-f] ELR 0x440[0-9a-f]+ FAR 0x1040000000; resetting"
+    "khop: exception, ESR 0x9600000[0-9a-f] ELR 0x440[0-9a-f]+ FAR 0x280000000; resetting"
     WORDS exception moves ${level} CPU ${cpu_${level}} MACHINE ${level_${level}})
 endforeach()
 khop_baremetal_test(flipped_dtb "khop: payload digest does not match at 0x46300000; resetting"

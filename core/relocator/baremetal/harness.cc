@@ -2,6 +2,7 @@
 // The relocator on bare metal: a program for QEMU's `virt` board that builds a hop, lets the real
 // blob do it, and looks at the machine where the next kernel would start. The command line says
 // what is to be hopped, and what is to be spoiled: words of cases.h.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include "core/digest/sha256.h"
 #include "core/handoff/check.h"
 #include "core/plan/control_area.h"
+#include "core/plan/moves.h"
 #include "core/relocator/baremetal/console.h"
 
 extern "C" {
@@ -45,13 +47,16 @@ constexpr uint32_t kDtbSize = 4096;
 constexpr uint32_t kTimelineOffset = 1500;
 constexpr uint64_t kStamp = kDtb + 8192;
 constexpr uint64_t kArenaSize = 0x40'0000;
-constexpr uint64_t kGuardBelow = kKernel - 4096;
-constexpr uint64_t kGuardAbove = kKernel + kArenaSize;
-constexpr uint64_t kSources =
-    0x4800'0000;  // page n of a moved payload: every third page, downwards
-constexpr uint64_t kWindow = 0x10'0000'0000;  // beyond all of the board's memory
-constexpr uint64_t kPage = 4096;
-constexpr uint64_t kMovedPages = 40;
+// Pages that nobody may write: around every destination.
+constexpr uint64_t kGuards[] = {kKernel - 4096, kKernel + kKernelSize, kDtb - 4096, kDtb + 4096,
+                                kKernel + kArenaSize};
+constexpr uint64_t kSources = 0x4800'0000;  // page n of a moved payload: every third, downwards
+constexpr uint64_t kFarSources = 0x1'8000'0000;  // more than 4 GiB away: needs -m 6G
+constexpr uint64_t kBlock = 0x4a00'0000;         // 2 MiB in one piece
+constexpr uint64_t kSpare = 0x4c00'0000;
+constexpr uint64_t kWindow = 0x2'0000'0000;  // beyond all of the board's memory
+constexpr uint64_t kPage = 4096;             // the smallest
+constexpr uint64_t kMaxPages = kKernelSize / kPage;
 constexpr uint64_t kUart = 0x0900'0000;
 
 char command_line[256];
@@ -75,10 +80,22 @@ std::byte* At(uint64_t address) { return reinterpret_cast<std::byte*>(address); 
 // The payload's content at `offset`: the same on every run.
 uint64_t PayloadWord(uint64_t offset) { return (offset + 1) * 0x9e37'79b9'7f4a'7c15; }
 
-uint64_t SourceOf(uint64_t page) { return kSources - 3 * page * kPage; }
+// Everything is planned in pages of the granule, as the loader does.
+uint64_t PageSize() { return Asked("64k") ? 0x1'0000 : Asked("16k") ? 0x4000 : kPage; }
+uint64_t KernelPages() { return kKernelSize / PageSize(); }
 
-// Which pages of the kernel are moved: scattered ones, the first (with the entry) among them.
-uint64_t MovedPage(uint64_t n) { return n * 7; }
+// Where page `n` of the kernel waits.
+uint64_t SourceOf(uint64_t n) {
+  return (Asked("far") ? kFarSources : kSources) - 3 * (n + 1) * PageSize();
+}
+
+unsigned VaBits() { return Asked("va39") ? 39 : Asked("va42") ? 42 : 48; }
+
+// Whether anything is to be moved, and what: all of the kernel, its first 2 MiB as one block, or
+// every seventh page (the first, with the entry, among them); or the pages lie at their
+// destinations, but in another order.
+bool AnyMoves() { return Asked("moves") || Asked("scatter") || Asked("block") || Asked("permute"); }
+bool IsMoved(uint64_t n) { return !Asked("moves") || n % 7 == 0; }
 
 void WriteKernel() {
   for (uint64_t offset = 0; offset < kKernelSize; offset += 8) {
@@ -97,17 +114,22 @@ void WriteKernel() {
   memcpy(At(kDtb), "\xd0\x0d\xfe\xed", 4);
   constexpr uint64_t kStampValue = 42;
   memcpy(At(kStamp), &kStampValue, sizeof(kStampValue));
-  memset(At(kGuardBelow), 0x5a, kPage);
-  memset(At(kGuardAbove), 0x5a, kPage);
+  for (const uint64_t guard : kGuards) memset(At(guard), 0x5a, kPage);
 }
 
 // The digest of every piece is computed with the scalar form here and checked with whatever the
 // relocator chooses.
 handoff::VerifyRange verify[2];
 std::byte digests[3 * handoff::kMaxDigestSize];
-handoff::Move moves[kMovedPages];
-plan::WindowPiece window[kMovedPages];
 uint32_t digest_count = 0;
+
+plan::Piece pieces[kMaxPages];       // where every page of the kernel is
+plan::Piece scratch[2 * kMaxPages];  // of OrderMoves
+plan::Piece ordered[kMaxPages + kMaxPages / 2];
+size_t ordered_count = 0;
+handoff::Move moves[kMaxPages + kMaxPages / 2];
+plan::WindowPiece window[kMaxPages + kMaxPages / 2];
+plan::MoveList move_list;
 
 void AddDigest(DigestKind kind, uint64_t start, uint64_t size) {
   const uint32_t each = handoff::DigestSize(kind);
@@ -153,11 +175,30 @@ void Spoil(const plan::ControlAreaLayout& layout) {
     move->destination = kControl;
     reseal();
   }
+  // An arena that has the control area in it lets no move go there all the same.
+  const struct {
+    const char* word;
+    uint64_t offset;
+  } kParts[] = {{"onto-blob", layout.blob},
+                {"onto-stack", layout.stack},
+                {"onto-handoff", layout.handoff},
+                {"onto-tables", layout.tables}};
+  for (const auto& part : kParts) {
+    if (!Asked(part.word)) continue;
+    auto* const range =
+        reinterpret_cast<handoff::Range*>(kControl + layout.handoff + header.arena.offset);
+    range->size += range->start - kControl;
+    range->start = kControl;
+    auto* const move =
+        reinterpret_cast<handoff::Move*>(kControl + layout.handoff + header.moves.offset);
+    move->destination = kControl + part.offset;
+    reseal();
+  }
   // A source that the tables do not map.
   if (Asked("exception")) {
     auto* const move =
         reinterpret_cast<handoff::Move*>(kControl + layout.handoff + header.moves.offset);
-    move->source = kWindow + (uint64_t{1} << 30);
+    move->source = kWindow + (uint64_t{2} << 30);
     reseal();
   }
   if (Asked("flip-kernel")) *At(kKernel + 0x20'1234) ^= std::byte{4};
@@ -175,7 +216,7 @@ void Spoil(const plan::ControlAreaLayout& layout) {
   }
 }
 
-handoff::Range arena[1] = {{kKernel, kArenaSize}};
+handoff::Range arena[2] = {{kKernel, kArenaSize}, {kSpare, 0}};
 
 plan::Hop MakeHop() {
   plan::Hop hop;
@@ -184,17 +225,16 @@ plan::Hop MakeHop() {
   hop.dtb_size = kDtbSize;
   hop.timeline_offset = kTimelineOffset;
   hop.stamp = {kStamp};
-  hop.arena = arena;
+  arena[1].size = PageSize();
+  hop.arena = {arena, Asked("permute") ? 2U : 1U};
   hop.verify = {verify, AskedKind() == DigestKind::kNone ? 0U : 2U};
   hop.digest_kind = AskedKind();
   hop.digests = {digests, digest_count * handoff::DigestSize(hop.digest_kind)};
   hop.flags = handoff::kLinuxImage | (Asked("scalar") ? handoff::kForceScalarDigest : 0U);
   hop.mmu = !Asked("mmu-off");
   hop.pa_bits = 40;
-  if (Asked("16k")) hop.granule_shift = 14;
-  if (Asked("64k")) hop.granule_shift = 16;
-  if (Asked("va39")) hop.va_bits = 39;
-  if (Asked("va42")) hop.va_bits = 42;
+  hop.granule_shift = static_cast<uint32_t>(std::countr_zero(PageSize()));
+  hop.va_bits = VaBits();
   hop.last_words = {
       .uart_base = kUart,
       .uart_kind = relocator::UartKind::kPl011,
@@ -202,23 +242,64 @@ plan::Hop MakeHop() {
       .uart_io_width = 4,
       .conduit = Asked("smc") ? relocator::PsciConduit::kSmc : relocator::PsciConduit::kHvc,
       .check = 0};
-  if (Asked("moves")) {
-    hop.moves = moves;
-    if (hop.mmu) hop.window = window;
-  }
+  hop.moves = {moves, move_list.moves};
+  hop.window = {window, move_list.windows};
   return hop;
 }
 
-// Takes the moved pages out of place; afterwards the payload is whole only if the moves are made.
-void ScatterPages(bool mmu) {
-  for (uint64_t n = 0; n < kMovedPages; ++n) {
-    const uint64_t at = kKernel + MovedPage(n) * kPage;
-    memcpy(At(SourceOf(n)), At(at), kPage);
-    memset(At(at), 0, kPage);
-    window[n] = {VirtAddr{kWindow + n * kPage}, PhysAddr{SourceOf(n)}, kPage};
-    moves[n] = {
-        .source = mmu ? kWindow + n * kPage : SourceOf(n), .destination = at, .size = kPage};
+// Takes every page that is to be moved out of its place; afterwards the payload is whole only if
+// the moves are made.
+void TakeApart() {
+  const uint64_t size = PageSize();
+  for (uint64_t n = 0; n < KernelPages(); ++n) {
+    const uint64_t at = kKernel + n * size;
+    const bool in_block = Asked("block") && n * size < 0x20'0000;
+    const uint64_t source = in_block ? kBlock + n * size : IsMoved(n) ? SourceOf(n) : at;
+    pieces[n] = {PhysAddr{source}, PhysAddr{at}, size};
+    if (source == at) continue;
+    memcpy(At(source), At(at), size);
+    memset(At(at), 0, size);
   }
+}
+
+// Changes the order of the pages within the kernel's destination: chains, and cycles.
+void Permute() {
+  TakeApart();
+  const uint64_t size = PageSize();
+  uint64_t seed = 1;
+  for (uint64_t n = KernelPages() - 1; n > 0; --n) {
+    seed = seed * 6364136223846793005 + 1442695040888963407;
+    const uint64_t other = (seed >> 33) % (n + 1);
+    const plan::Piece piece = pieces[n];
+    pieces[n] = pieces[other];
+    pieces[other] = piece;
+  }
+  for (uint64_t n = 0; n < KernelPages(); ++n) {
+    const uint64_t here = kKernel + n * size;
+    memcpy(At(here), At(pieces[n].source.value), size);
+    pieces[n].source = PhysAddr{here};
+  }
+}
+
+void PlanMoves() {
+  if (!AnyMoves()) return;
+  const std::span<plan::Piece> all(pieces, KernelPages());
+  if (Asked("permute")) {
+    Permute();
+    const auto count = plan::OrderMoves(all, PageSize(), {{kSpare}, PageSize()}, scratch, ordered);
+    if (!count) Fail("OrderMoves", static_cast<uint64_t>(count.error().code));
+    ordered_count = *count;
+  } else {
+    TakeApart();
+    for (const plan::Piece& piece : all) ordered[ordered_count++] = piece;
+  }
+  const auto granule_shift = static_cast<unsigned>(std::countr_zero(PageSize()));
+  const auto geometry = arm64::PageGeometry::Make(granule_shift, VaBits());
+  const auto list = plan::LayOutMoves(
+      {ordered, ordered_count}, Asked("mmu-off") ? nullptr : &*geometry, kWindow, moves, window);
+  if (!list) Fail("LayOutMoves", static_cast<uint64_t>(list.error().code));
+  move_list = *list;
+  if (Asked("scatter") && !Asked("mmu-off")) Expect(list->moves == 1, "moves", list->moves);
 }
 
 uint64_t Slot(TimelineSlot slot) {
@@ -234,10 +315,18 @@ void CheckPayload() {
     memcpy(&word, At(kKernel + offset), 8);
     if (word != PayloadWord(offset)) Fail("payload differs at", offset);
   }
-  for (uint64_t offset = 0; offset < kPage; ++offset) {
-    Expect(*At(kGuardBelow + offset) == std::byte{0x5a}, "guard page below", offset);
-    Expect(*At(kGuardAbove + offset) == std::byte{0x5a}, "guard page above", offset);
+  for (const uint64_t guard : kGuards) {
+    for (uint64_t offset = 0; offset < kPage; ++offset) {
+      Expect(*At(guard + offset) == std::byte{0x5a}, "guard page", guard + offset);
+    }
   }
+}
+
+// By the pieces, not by what was made of them.
+uint64_t MovedBytes() {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < ordered_count; ++i) bytes += ordered[i].in_place() ? 0 : ordered[i].size;
+  return bytes;
 }
 
 void CheckTimeline() {
@@ -248,8 +337,8 @@ void CheckTimeline() {
   // SCTLR.M, C and I while moving and verifying.
   Expect((Slot(TimelineSlot::kSctlr) & 0x1005) == (mmu ? 0x1005U : 0U), "SCTLR during the work",
          Slot(TimelineSlot::kSctlr));
-  Expect(Slot(TimelineSlot::kBytesMoved) == (Asked("moves") ? kMovedPages * kPage : 0),
-         "bytes moved", Slot(TimelineSlot::kBytesMoved));
+  Expect(Slot(TimelineSlot::kBytesMoved) == MovedBytes(), "bytes moved",
+         Slot(TimelineSlot::kBytesMoved));
   Expect(Slot(TimelineSlot::kBytesVerified) ==
              (AskedKind() == DigestKind::kNone ? 0 : kKernelSize + kDtbSize),
          "bytes verified", Slot(TimelineSlot::kBytesVerified));
@@ -284,8 +373,15 @@ void CheckRegisters() {
 uint64_t ExpectedTarget(uint64_t va, const plan::ControlAreaLayout& layout) {
   if (va >= kKernel && va < kKernel + kArenaSize) return va;
   if (va >= kControl && va < kControl + layout.tables) return va;
-  if (Asked("moves") && va >= kWindow && va < kWindow + kMovedPages * kPage) {
-    return SourceOf((va - kWindow) / kPage) + va % kPage;
+  if (Asked("permute") && va >= kSpare && va < kSpare + PageSize()) return va;
+  // One contiguous virtual range, in the order in which pages are moved.
+  uint64_t start = kWindow;
+  for (size_t i = 0; i < ordered_count; ++i) {
+    if (ordered[i].in_place()) continue;
+    if (va >= start && va - start < ordered[i].size) {
+      return ordered[i].source.value + (va - start);
+    }
+    start += ordered[i].size;
   }
   return ~uint64_t{0};
 }
@@ -298,6 +394,7 @@ void CheckLiveTables(const plan::ControlAreaLayout& layout) {
   Expect(r.ttbr0 == kControl + layout.tables, "TTBR0", r.ttbr0);
   uint64_t mapped = 0;
   uint64_t tables = 0;
+  bool block_in_window = false;
   const auto read = [](uint64_t pa) {
     uint64_t word = 0;
     memcpy(&word, At(pa), 8);
@@ -315,12 +412,19 @@ void CheckLiveTables(const plan::ControlAreaLayout& layout) {
                  leaf.va + offset);
         }
         mapped += leaf.size;
+        if (leaf.va >= kWindow && leaf.size == 0x20'0000) block_in_window = true;
       });
   Expect(walked.has_value(), "malformed tables", r.ttbr0);
   const uint64_t wanted =
-      kArenaSize + layout.tables + (Asked("moves") ? kMovedPages * kPage : uint64_t{0});
+      kArenaSize + layout.tables + MovedBytes() + (Asked("permute") ? PageSize() : 0);
   Expect(mapped == wanted, "bytes mapped", mapped);
   Expect(tables << granule_shift == layout.table_bytes, "table pages", tables);
+  if (Asked("block") && granule_shift == 12) Expect(block_in_window, "2 MiB block", mapped);
+  if (Asked("scatter")) {
+    // payload/512, and for the tables of each of: kernel, control area, window, a table per level.
+    const uint64_t limit = (kKernelSize / 512) + (uint64_t{12} << granule_shift);
+    Expect(layout.table_bytes <= limit, "bytes of tables", layout.table_bytes);
+  }
 }
 
 plan::ControlAreaLayout built_layout;
@@ -354,8 +458,8 @@ extern "C" [[noreturn]] void HarnessMain() {
     verify[1] = {.start = kDtb, .size = kDtbSize, .first_digest = digest_count, .reserved = 0};
     AddDigest(AskedKind(), kDtb, kDtbSize);
   }
+  PlanMoves();
   const khop::plan::Hop hop = MakeHop();
-  if (Asked("moves")) ScatterPages(hop.mmu);
   const std::span<const std::byte> blob(khop_embedded_blob, khop_embedded_blob_end);
   const auto layout =
       khop::plan::BuildControlArea(hop, blob, khop::PhysAddr{kControl}, {At(kControl), 0x20'0000});
