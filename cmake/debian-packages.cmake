@@ -9,6 +9,8 @@
 #   khop_debian_packages(SUITE trixie PACKAGES libfdt-dev zlib1g-dev DESTINATION dir
 #                        [ARCH arm64] [FOLLOW regex] [EXTRACT glob...] [OPTIONAL] [RESULT variable])
 #
+# A suite "trixie" brings its -updates and -security too; "trixie-release" is the release alone, for a
+# suite whose security archive still lists what it no longer has.
 # FOLLOW names, by a regular expression, dependencies to fetch as well (real packages of a metapackage).
 # EXTRACT unpacks only the files that match, named as in the package ("./boot/vmlinuz-*").
 # The result is cached: DESTINATION/.packages records the request, and an equal request uses no network.
@@ -145,12 +147,12 @@ function(_khop_apt_prepare suite arch)
   file(WRITE "${config}" "${text}")
 
   set(option "[arch=${arch} signed-by=${keyring}]")
-  string(REGEX REPLACE "-backports$" "" base "${suite}")
+  string(REGEX REPLACE "-(backports|release)$" "" base "${suite}")
   set(lines "deb ${option} ${main} ${base} main")
-  if(NOT suite STREQUAL base)
+  if(suite MATCHES "-backports$")
     list(APPEND lines "deb ${option} ${main} ${suite} main")
   endif()
-  if(NOT base MATCHES "^(sid|unstable)$")
+  if(NOT base MATCHES "^(sid|unstable)$" AND NOT suite MATCHES "-release$")
     list(APPEND lines "deb ${option} ${main} ${base}-updates main"
                       "deb ${option} ${security} ${base}-security main")
   endif()
@@ -174,6 +176,7 @@ function(_khop_apt_update suite)
     file(REMOVE "${stamp}")
   endif()
   set(good "")
+  list(GET apt_lines 0 first)
   foreach(line IN LISTS apt_lines)
     file(WRITE "${apt_root}/sources.list" "${line}\n")
     string(REGEX REPLACE "^deb \\[[^]]*\\] " "" shown "${line}")
@@ -184,7 +187,7 @@ function(_khop_apt_update suite)
       RESULT_VARIABLE code OUTPUT_VARIABLE log ERROR_VARIABLE log)
     if(code EQUAL 0)
       string(APPEND good "${line}\n")
-    elseif(line MATCHES " (${suite}) main$")
+    elseif("${line} " MATCHES " ${suite} main " OR "${line} " STREQUAL "${first} ")
       string(REGEX MATCHALL "[EW]:[^\n]*" why "${log}")
       list(JOIN why "\n  " why)
       set(update_error "the package lists of ${shown} cannot be had:\n  ${why}" PARENT_SCOPE)
