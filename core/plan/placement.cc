@@ -66,6 +66,16 @@ class Search {
     }
   }
 
+  // Only the lowest position in [start, end).
+  void TryLowest(uint64_t start, uint64_t end) {
+    start = std::max(start, low_);
+    end = std::min(end, high_);
+    if (end < start || end - start < item_.size) return;
+    start_ = start;
+    last_ = end - item_.size;
+    Score(PositionAbove(start_));
+  }
+
   bool found() const { return found_; }
   uint64_t best() const { return best_; }
 
@@ -153,6 +163,78 @@ void ForEachFree(PhysRange range, std::span<const Item> items, std::span<const P
   }
 }
 
+// Where an item may go so that it shares a window with the windowed ones before it.
+class Windows {
+ public:
+  explicit Windows(PlacementWindow window) : window_(window) {}
+  // A window may start as low as lets it still hold the highest byte so far, and no higher than at
+  // the lowest one. An item between these bounds lies in one window with all others, since no two
+  // are further apart than a window from a multiple of the alignment at the lower one.
+  PhysRange For(const Item& item) const {
+    if (!item.windowed || highest_ == 0) return {{0}, UINT64_MAX};
+    const uint64_t low =
+        highest_ > window_.size ? AlignUp(highest_ - window_.size, window_.alignment) : 0;
+    const uint64_t high = AlignDown(lowest_, window_.alignment) + window_.size;
+    return {{low}, high - low};
+  }
+  void Add(const Item& item, PhysAddr at) {
+    if (!item.windowed) return;
+    lowest_ = std::min(lowest_, at.value);
+    highest_ = std::max(highest_, at.value + item.size);
+  }
+
+ private:
+  PlacementWindow window_;
+  uint64_t lowest_ = UINT64_MAX;
+  uint64_t highest_ = 0;
+};
+
+std::span<const PhysRange> PlacesFor(const Item& item, const Memory& memory) {
+  return item.owned_only ? memory.owned : memory.allowed;
+}
+
+// Each item where the most of it is owned. Returns the number of the first that has no place, or
+// items.size().
+size_t PlaceOwned(std::span<const Item> items, const Memory& memory, PlacementWindow window,
+                  const OwnedBytes& owned_bytes, std::span<PhysAddr> destinations) {
+  Windows windows(window);
+  for (size_t i = 0; i < items.size(); ++i) {
+    const PhysRange bounds = windows.For(items[i]);
+    Search search(items[i], owned_bytes, bounds.start.value, bounds.end().value);
+    for (const PhysRange& range : PlacesFor(items[i], memory)) {
+      ForEachFree(range, items, destinations.first(i),
+                  [&](uint64_t start, uint64_t end) { search.Try(start, end, memory.owned); });
+    }
+    if (!search.found()) return i;
+    destinations[i] = PhysAddr{search.best()};
+    windows.Add(items[i], destinations[i]);
+  }
+  return items.size();
+}
+
+// Each item as low as possible in the smallest stretch that has room for it.
+size_t PlaceTightly(std::span<const Item> items, const Memory& memory, PlacementWindow window,
+                    const OwnedBytes& owned_bytes, std::span<PhysAddr> destinations) {
+  Windows windows(window);
+  for (size_t i = 0; i < items.size(); ++i) {
+    const PhysRange bounds = windows.For(items[i]);
+    uint64_t smallest = UINT64_MAX;
+    for (const PhysRange& range : PlacesFor(items[i], memory)) {
+      ForEachFree(range, items, destinations.first(i), [&](uint64_t start, uint64_t end) {
+        if (end - start >= smallest) return;
+        Search search(items[i], owned_bytes, bounds.start.value, bounds.end().value);
+        search.TryLowest(start, end);
+        if (!search.found()) return;
+        smallest = end - start;
+        destinations[i] = PhysAddr{search.best()};
+      });
+    }
+    if (smallest == UINT64_MAX) return i;
+    windows.Add(items[i], destinations[i]);
+  }
+  return items.size();
+}
+
 }  // namespace
 
 std::expected<uint64_t, Error> PlaceItems(std::span<const Item> items, const Memory& memory,
@@ -161,36 +243,18 @@ std::expected<uint64_t, Error> PlaceItems(std::span<const Item> items, const Mem
   if (owned_before.size() < memory.owned.size() + 1 || destinations.size() < items.size()) {
     return std::unexpected(Error{ErrorCode::kOutOfMemory, owned_before.size()});
   }
-  const OwnedBytes owned_bytes(memory.owned, owned_before);
-  uint64_t total = 0;
-  uint64_t lowest = UINT64_MAX;  // of the windowed items so far
-  uint64_t highest = 0;
   for (size_t i = 0; i < items.size(); ++i) {
-    const Item& item = items[i];
-    if (!Valid(item)) return std::unexpected(Error{ErrorCode::kInvalidArgument, i});
-    uint64_t window_low = 0;
-    uint64_t window_high = UINT64_MAX;
-    if (item.windowed && highest != 0) {
-      // A window may start as low as lets it still hold the highest byte, and no higher than at the
-      // lowest one. Whichever it is, the item lies in one with all others: no two are further apart
-      // than a window that starts at the lower one's multiple of the alignment.
-      const uint64_t lowest_start =
-          highest > window.size ? AlignUp(highest - window.size, window.alignment) : 0;
-      window_low = lowest_start;
-      window_high = AlignDown(lowest, window.alignment) + window.size;
-    }
-    Search search(item, owned_bytes, window_low, window_high);
-    for (const PhysRange& range : item.owned_only ? memory.owned : memory.allowed) {
-      ForEachFree(range, items, destinations.first(i),
-                  [&](uint64_t start, uint64_t end) { search.Try(start, end, memory.owned); });
-    }
-    if (!search.found()) return std::unexpected(Error{ErrorCode::kOutOfRange, i});
-    destinations[i] = PhysAddr{search.best()};
-    total += owned_bytes.In(search.best(), item.size);
-    if (item.windowed) {
-      lowest = std::min(lowest, search.best());
-      highest = std::max(highest, search.best() + item.size);
-    }
+    if (!Valid(items[i])) return std::unexpected(Error{ErrorCode::kInvalidArgument, i});
+  }
+  const OwnedBytes owned_bytes(memory.owned, owned_before);
+  size_t placed = PlaceOwned(items, memory, window, owned_bytes, destinations);
+  if (placed < items.size()) {
+    placed = PlaceTightly(items, memory, window, owned_bytes, destinations);
+  }
+  if (placed < items.size()) return std::unexpected(Error{ErrorCode::kOutOfRange, placed});
+  uint64_t total = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    total += owned_bytes.In(destinations[i].value, items[i].size);
   }
   return total;
 }

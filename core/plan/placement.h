@@ -38,12 +38,13 @@ struct PlacementWindow {
 
 // Chooses `destinations[i]` for each of `items` in the order given (name the largest first): none
 // overlaps another, each lies in one range of `memory.allowed` (of `memory.owned` if owned_only),
-// and each takes the most owned bytes that are left to it; of equals the lowest address.
-// Returns the number of owned bytes at all destinations together.
-// `owned_before` is scratch: memory.owned.size() + 1 entries.
+// and each takes the most owned bytes that are left to it; of equals the lowest address. If that
+// leaves one without a place, all are packed instead, each at the start of the smallest stretch
+// that has room: an item that has to be moved is better than none. Returns the number of owned
+// bytes at all destinations together. `owned_before` is scratch: memory.owned.size() + 1 entries.
 // O((owned + allowed) * log(owned)) for each item.
 // Errors: kInvalidArgument (number of the item), kOutOfMemory (`owned_before`), kOutOfRange (number
-// of the item for which there is no place).
+// of the item for which there is no place, packed).
 std::expected<uint64_t, Error> PlaceItems(std::span<const Item> items, const Memory& memory,
                                           PlacementWindow window, std::span<uint64_t> owned_before,
                                           std::span<PhysAddr> destinations);
