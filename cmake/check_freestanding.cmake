@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # cmake -DNM=… -DOBJDUMP=… -DLD=… -DOBJECTS=a,b,… -DBLOB=relocator.elf -DOUTPUT=x.o -P this
 # All of core/ linked together needs nothing from outside but the four functions that a freestanding
-# compiler may call; and in the blob only SHA-256's own code uses FP or Advanced SIMD registers,
-# which are not enabled before it runs.
+# compiler may call; and in the blob only SHA-256 and the moves use FP or Advanced SIMD registers,
+# which are not enabled before they run.
 cmake_policy(SET CMP0057 NEW)
 # khop_blob_end is the linker script's own.
 set(allowed memcpy memset memmove memcmp khop_blob_end)
@@ -32,10 +32,10 @@ if(BLOB)
     if(line MATCHES "^[0-9a-f]+ <(.*)>:")
       set(function "${CMAKE_MATCH_1}")
     # q0, v1.4s, d2, s3, b4, h5 as operands.
-    elseif(line MATCHES "[\t ,{\\[]([qdsbh][0-9]+|v[0-9]+\\.[0-9]*[bhsdq])[ ,}\\]\n]" OR
+    elseif(line MATCHES "[\t ,{\\[]([qdsbh][0-9]+|v[0-9]+\\.[0-9]*[bhsdq])[- ,}\\]\n]" OR
            line MATCHES "[\t ,]([qdsbh][0-9]+|v[0-9]+\\.[0-9]+[bhsdq])$")
       math(EXPR simd "${simd} + 1")
-      if(NOT function MATCHES "Sha256BlocksArmv8")
+      if(NOT function MATCHES "Sha256BlocksArmv8|VectorRegisters")
         message(FATAL_ERROR "FP or Advanced SIMD in ${function}: ${line}")
       endif()
     endif()
@@ -43,5 +43,5 @@ if(BLOB)
   if(simd EQUAL 0)
     message(FATAL_ERROR "no SIMD instruction found at all: this check is broken")
   endif()
-  message(STATUS "${simd} Advanced SIMD instructions, all in SHA-256")
+  message(STATUS "${simd} Advanced SIMD instructions, all in SHA-256 and the moves")
 endif()

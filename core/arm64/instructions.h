@@ -39,6 +39,7 @@ KHOP_READ_REGISTER(ReadDczidEl0, "DCZID_EL0")
 KHOP_READ_REGISTER(ReadCntfrqEl0, "CNTFRQ_EL0")
 KHOP_READ_REGISTER(ReadIdAa64mmfr0El1, "ID_AA64MMFR0_EL1")
 KHOP_READ_REGISTER(ReadIdAa64mmfr3El1, "S3_0_C0_C7_3")  // ID_AA64MMFR3_EL1; reads 0 before Armv8.9
+KHOP_READ_REGISTER(ReadIdAa64pfr0El1, "ID_AA64PFR0_EL1")
 KHOP_READ_REGISTER(ReadIdAa64isar0El1, "ID_AA64ISAR0_EL1")
 #undef KHOP_READ_REGISTER
 
@@ -101,8 +102,64 @@ void TlbiAll() {
 inline void DcCvac(uint64_t address) { asm volatile("dc cvac, %0" ::"r"(address) : "memory"); }
 inline void DcCivac(uint64_t address) { asm volatile("dc civac, %0" ::"r"(address) : "memory"); }
 inline void DcIvac(uint64_t address) { asm volatile("dc ivac, %0" ::"r"(address) : "memory"); }
+// Zeroes the block of DCZID_EL0's size that holds `address`. Not with DCZID_EL0.DZP set; not on
+// Device memory, which all memory is with the MMU off: an Alignment fault.
+inline void DcZva(uint64_t address) { asm volatile("dc zva, %0" ::"r"(address) : "memory"); }
 // Invalidates all instruction caches of this PE to the point of unification.
 inline void IcIallu() { asm volatile("ic iallu" ::: "memory"); }
+
+// ---- Copying, 64 bytes at a time. `from` and `to` are multiples of 16 and are moved on.
+
+// A hint to load the line at `address + kAhead`, to be used once. Never faults.
+template <unsigned kAhead>
+void PrefetchOnce(uint64_t address) {
+  static_assert(kAhead % 8 == 0 && kAhead < 32768);
+  asm volatile("prfm pldl1strm, [%0, %1]" ::"r"(address), "i"(kAhead));
+}
+
+struct GeneralLine {
+  uint64_t a, b, c, d, e, f, g, h;
+};
+// Written out, because the compiler would move the addresses on by instructions of their own.
+inline GeneralLine LoadGeneralLine(uint64_t& from) {
+  GeneralLine l;
+  asm volatile(
+      "ldp %2, %3, [%8, #16]\n\tldp %4, %5, [%8, #32]\n\tldp %6, %7, [%8, #48]\n\t"
+      "ldp %0, %1, [%8], #64"
+      : "=&r"(l.a), "=&r"(l.b), "=&r"(l.c), "=&r"(l.d), "=&r"(l.e), "=&r"(l.f), "=&r"(l.g),
+        "=&r"(l.h), "+r"(from)
+      :
+      : "memory");
+  return l;
+}
+inline void StoreGeneralLine(const GeneralLine& l, uint64_t& to) {
+  asm volatile(
+      "stp %3, %4, [%0, #16]\n\tstp %5, %6, [%0, #32]\n\tstp %7, %8, [%0, #48]\n\t"
+      "stp %1, %2, [%0], #64"
+      : "+r"(to)
+      : "r"(l.a), "r"(l.b), "r"(l.c), "r"(l.d), "r"(l.e), "r"(l.f), "r"(l.g), "r"(l.h)
+      : "memory");
+}
+
+#ifndef __ARM_NEON
+// The same through V registers 4 * kIndex to 4 * kIndex + 3, kIndex < 4, which hold the line
+// between the two. Only where the compiler was told that these registers are not its own
+// (-mgeneral-regs-only), and after their trap was lifted.
+template <unsigned kIndex>
+void LoadVectorLine(uint64_t& from) {
+  asm volatile(".arch_extension simd\n\tld1 {v%c1.2d - v%c2.2d}, [%0], #64"
+               : "+r"(from)
+               : "i"(4 * kIndex), "i"(4 * kIndex + 3)
+               : "memory");
+}
+template <unsigned kIndex>
+void StoreVectorLine(uint64_t& to) {
+  asm volatile(".arch_extension simd\n\tst1 {v%c1.2d - v%c2.2d}, [%0], #64"
+               : "+r"(to)
+               : "i"(4 * kIndex), "i"(4 * kIndex + 3)
+               : "memory");
+}
+#endif
 
 // ---- Device registers.
 

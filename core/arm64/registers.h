@@ -182,6 +182,14 @@ struct IdAa64Mmfr3El1 : Bits<IdAa64Mmfr3El1> {
   using SCTLRX = Field<7, 4>;  // not 0: SCTLR2_ELx exist
 };
 
+struct IdAa64Pfr0El1 : Bits<IdAa64Pfr0El1> {
+  using FP = Field<19, 16>;
+  using ADV_SIMD = Field<23, 20>;
+
+  // Signed fields: 0b1111 is "not implemented".
+  constexpr bool has_adv_simd() const { return Get<ADV_SIMD>() < 8; }
+};
+
 struct IdAa64Isar0El1 : Bits<IdAa64Isar0El1> {
   using SHA2 = Field<15, 12>;   // 1: SHA256 instructions, 2: SHA512 too
   using CRC32 = Field<19, 16>;  // 1: CRC32 and CRC32C instructions

@@ -9,14 +9,26 @@
 
 namespace khop::relocator {
 
-// Calls `operation` for every line of [start, start + size). `line` is the smallest line size of
-// any CPU: a larger line is then met more than once, never missed.
-template <typename Operation>
-void ForEachLine(uint64_t start, uint64_t size, uint64_t line, Operation operation) {
+// Executes `kOperation` for every line of [start, start + size). `line` is the smallest line size
+// of any CPU: a larger line is then met more than once, never missed.
+//
+// Eight lines an iteration: an operation and an addition each (DC takes no offset), and the loop's
+// own compare and branch, which by single lines would be half of all, only for every eighth. The
+// operation is named when compiled: it would be called through a pointer otherwise.
+template <void (*kOperation)(uint64_t), typename Line>
+void ForEachLine(uint64_t start, uint64_t size, Line line) {
   const uint64_t end = start + size;
-  for (uint64_t address = AlignDown(start, line); address < end; address += line) {
-    operation(address);
+  uint64_t address = AlignDown(start, line);
+  const uint64_t unrolled_end = address + AlignDown(end - address, 8 * line);
+  const auto next = [&] {
+    kOperation(address);
+    address += line;
+  };
+  while (address != unrolled_end) {
+    next(), next(), next(), next();
+    next(), next(), next(), next();
   }
+  while (address < end) next();
 }
 
 }  // namespace khop::relocator

@@ -23,6 +23,9 @@ struct FakeHopOptions {
   bool timeline = true;
   // Pages of the payload that lie elsewhere and are moved into place; the rest is in place.
   std::vector<size_t> moved_pages = {1, 3};
+  // The kernel's pages lie one page too high, all but the last one in one run: one move onto its
+  // own source, and one from elsewhere. moved_pages must then be empty.
+  bool shifted = false;
   uint32_t flags = handoff::kLinuxImage;
   uint32_t told_line_size = 0;  // to the hand-off; 0: the machine's
 };
@@ -50,6 +53,7 @@ class FakeHop {
   }
 
   arm64::fake::Machine& machine() { return *machine_; }
+  const arm64::fake::Machine& machine() const { return *machine_; }
   std::span<std::byte> control() { return machine_->memory().subspan(kControl, layout_.size); }
   const plan::ControlAreaLayout& layout() const { return layout_; }
   uint64_t Address(uint64_t offset) const { return machine_->base() + offset; }
@@ -123,6 +127,19 @@ class FakeHop {
   }
 
  private:
+  // A stretch of the kernel that is moved: where in the kernel, from where in memory.
+  struct Piece {
+    uint64_t offset, source, size;
+  };
+  std::vector<Piece> Pieces() const {
+    constexpr uint64_t kRun = (kKernelPages - 1) * kPage;
+    if (options_.shifted) return {{0, kArena + kPage, kRun}, {kRun, SourceOffset(0), kPage}};
+    std::vector<Piece> pieces;
+    for (size_t i = 0; i < options_.moved_pages.size(); ++i) {
+      pieces.push_back({options_.moved_pages[i] * kPage, SourceOffset(i), kPage});
+    }
+    return pieces;
+  }
   uint64_t SourceOffset(size_t move) const { return kSources - 2 * move * kPage; }
 
   void FillPayload() {
@@ -137,10 +154,11 @@ class FakeHop {
     memcpy(machine_->memory().data() + kDtb, dtb_.data(), dtb_.size());
     const uint64_t stamp = 321;
     memcpy(machine_->memory().data() + kStamp, &stamp, sizeof(stamp));
-    for (size_t i = 0; i < options_.moved_pages.size(); ++i) {
-      const uint64_t offset = options_.moved_pages[i] * kPage;
-      memcpy(machine_->memory().data() + SourceOffset(i), &kernel_[offset], kPage);
-      memset(machine_->memory().data() + kArena + offset, 0, kPage);
+    for (const Piece& piece : Pieces()) {
+      memset(machine_->memory().data() + kArena + piece.offset, 0, piece.size);
+    }
+    for (const Piece& piece : Pieces()) {
+      memcpy(machine_->memory().data() + piece.source, &kernel_[piece.offset], piece.size);
     }
   }
 
@@ -170,13 +188,14 @@ class FakeHop {
     const std::vector<handoff::Range> arena = {{Address(kArena), (kKernelPages + 1) * kPage}};
     std::vector<handoff::Move> moves;
     std::vector<plan::WindowPiece> window;
-    for (size_t i = 0; i < options_.moved_pages.size(); ++i) {
-      const uint64_t virt = machine_->window() + i * kPage;
-      const uint64_t phys = Address(SourceOffset(i));
-      if (options_.mmu) window.push_back({VirtAddr{virt}, PhysAddr{phys}, kPage});
+    uint64_t virt = machine_->window();
+    for (const Piece& piece : Pieces()) {
+      const uint64_t phys = Address(piece.source);
+      if (options_.mmu) window.push_back({VirtAddr{virt}, PhysAddr{phys}, piece.size});
       moves.push_back({.source = options_.mmu ? virt : phys,
-                       .destination = Address(kArena + options_.moved_pages[i] * kPage),
-                       .size = kPage});
+                       .destination = Address(kArena + piece.offset),
+                       .size = piece.size});
+      virt += piece.size;
     }
     if (options_.digest_kind != handoff::DigestKind::kNone) {
       AddDigest(Address(kArena), kernel_);

@@ -10,6 +10,7 @@
 #include "core/handoff/check.h"
 #include "core/handoff/handoff.h"
 #include "core/relocator/cache.h"
+#include "core/relocator/copy.h"
 #include "core/relocator/mmu.h"
 #include "core/relocator/timeline.h"
 
@@ -31,41 +32,18 @@ uint64_t CacheLine(const handoff::Header& header) {
   return own < header.cache_line_size ? own : header.cache_line_size;
 }
 
-// 64 bytes an iteration through registers: on every core pairs of loads and stores of a whole line
-// without a call. Source and destination are aligned to kMoveAlignment.
-void Copy(uint64_t destination, uint64_t source, uint64_t size) {
-  auto* to = reinterpret_cast<uint64_t*>(destination);
-  const auto* from = reinterpret_cast<const uint64_t*>(source);
-  for (const uint64_t* const end = from + size / 8; from != end; from += 8, to += 8) {
-    const uint64_t a = from[0], b = from[1], c = from[2], d = from[3];
-    const uint64_t e = from[4], f = from[5], g = from[6], h = from[7];
-    to[0] = a, to[1] = b, to[2] = c, to[3] = d;
-    to[4] = e, to[5] = f, to[6] = g, to[7] = h;
-  }
+// Whether the moves go through the V registers, for half of the loop's instructions: wherever there
+// are any.
+bool MovesUseVectors(const handoff::View& view) {
+  const auto pfr0 = arm64::IdAa64Pfr0El1::FromRaw(arm64::ReadIdAa64pfr0El1());
+  return !view.moves().empty() && pfr0.has_adv_simd();
 }
 
-// MMU off: stores go past the caches, so that a line of the destination still in them would, when
-// it is written back, overwrite what was moved. Invalidate first, never clean afterwards.
-// MMU on: the moved bytes are in the caches; one pass takes them to the point of coherency, and out
-// of the caches, which the next kernel will fill again anyway.
-uint64_t RunMoves(const handoff::View& view, uint64_t line) {
-  uint64_t bytes = 0;
-  if (!view.mmu()) {
-    for (const handoff::Move& move : view.moves()) {
-      ForEachLine(move.destination, move.size, line, arm64::DcIvac);
-    }
-    if (!view.moves().empty()) arm64::DsbSy();
-  }
-  for (const handoff::Move& move : view.moves()) {
-    Copy(move.destination, move.source, move.size);
-    bytes += move.size;
-  }
-  if (view.mmu()) {
-    for (const handoff::Move& move : view.moves()) {
-      ForEachLine(move.destination, move.size, line, arm64::DcCivac);
-    }
-  }
-  return bytes;
+uint64_t Move(const handoff::View& view, uint64_t line) {
+  const auto dczid = arm64::DczidEl0::FromRaw(arm64::ReadDczidEl0());
+  const CacheSizes sizes = {.line = line, .zero_block = dczid.zero_block_size()};
+  if (MovesUseVectors(view)) return RunMoves<VectorRegisters>(view.moves(), view.mmu(), sizes);
+  return RunMoves<GeneralRegisters>(view.moves(), view.mmu(), sizes);
 }
 
 bool PieceMatches(DigestKind kind, DigestFeatures features, std::span<const std::byte> piece,
@@ -115,12 +93,12 @@ void WriteTimeline(const handoff::View& view, uint64_t line, Timeline& timeline)
   const uint64_t property = header.dtb + header.timeline_offset;
   // As for the moves; but these lines hold other bytes of the tree too, so clean and invalidate.
   if (!view.mmu()) {
-    ForEachLine(property, handoff::kTimelineSize, line, arm64::DcCivac);
+    ForEachLine<arm64::DcCivac>(property, handoff::kTimelineSize, line);
     arm64::DsbSy();
   }
   timeline.Set(TimelineSlot::kJump, arm64::ReadCntvct());
   timeline.Write(property);
-  if (view.mmu()) ForEachLine(property, handoff::kTimelineSize, line, arm64::DcCivac);
+  if (view.mmu()) ForEachLine<arm64::DcCivac>(property, handoff::kTimelineSize, line);
 }
 
 uint64_t LevelWord(arm64::Regime regime) {
@@ -156,7 +134,6 @@ HopFailure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) 
   const bool scalar = (header.flags & handoff::kForceScalarDigest) != 0;
   const DigestFeatures features = scalar ? DigestFeatures::Scalar() : cpu;
   const bool sha = view.digest_kind() == DigestKind::kSha256;
-  if (sha && features.sha2) AllowFp<kRegime>();
 
   const handoff::Translation& translation = header.translation;
   if (view.mmu()) {
@@ -184,8 +161,10 @@ HopFailure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) 
     timeline.Set(TimelineSlot::kReboot, *reinterpret_cast<const uint64_t*>(header.stamp));
   }
 
+  // For the moves, the digests, or both.
+  if ((sha && features.sha2) || MovesUseVectors(view)) AllowFp<kRegime>();
   const uint64_t line = CacheLine(header);
-  timeline.Set(TimelineSlot::kBytesMoved, RunMoves(view, line));
+  timeline.Set(TimelineSlot::kBytesMoved, Move(view, line));
   timeline.Set(TimelineSlot::kMoved, arm64::ReadCntvct());
 
   uint64_t verified = 0;

@@ -6,23 +6,36 @@
 
 #include <functional>
 
+#include "core/relocator/copy.h"
 #include "core/relocator/fake_hop.h"
 
 namespace khop::relocator {
 namespace {
 
 using arm64::Regime;
+using arm64::fake::Operation;
 using handoff::DigestKind;
 using handoff::TimelineSlot;
 using testing::IsEmpty;
 
+constexpr uint64_t kNoAdvSimd = 0xff'0000;  // ID_AA64PFR0_EL1
+
+size_t CountOf(const FakeHop& hop, Operation operation) {
+  size_t count = 0;
+  for (size_t i = 0; i < hop.machine().operation_count(); ++i) {
+    if (hop.machine().operation(i) == operation) ++count;
+  }
+  return count;
+}
+
 class EveryHop
-    : public testing::TestWithParam<std::tuple<Regime, bool, DigestKind, uint64_t /*line size*/>> {
+    : public testing::TestWithParam<
+          std::tuple<Regime, bool, DigestKind, uint64_t /*line size*/, uint64_t /*PFR0*/>> {
  protected:
   FakeHopOptions Options() const {
     FakeHopOptions options;
-    std::tie(options.machine.regime, options.mmu, options.digest_kind, options.machine.line_size) =
-        GetParam();
+    std::tie(options.machine.regime, options.mmu, options.digest_kind, options.machine.line_size,
+             options.machine.id_aa64pfr0) = GetParam();
     options.machine.id_aa64mmfr3 = 1;  // TCR2 exists, and Linux left PIE set
     options.machine.tcr2 = 2;
     return options;
@@ -42,7 +55,7 @@ TEST_P(EveryHop, LeavesThePayloadAtThePointOfCoherency) {
 TEST_P(EveryHop, FillsInTheTimeline) {
   FakeHop hop(Options());
   ASSERT_TRUE(hop.Run().ok());
-  const auto [regime, mmu, kind, line] = GetParam();
+  const auto [regime, mmu, kind, line, pfr0] = GetParam();
   EXPECT_EQ(hop.Slot(TimelineSlot::kVersion), handoff::kTimelineVersion);
   EXPECT_EQ(hop.Slot(TimelineSlot::kFrequency), 62'500'000U);
   EXPECT_EQ(hop.Slot(TimelineSlot::kReboot), 321U);
@@ -65,7 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
     All, EveryHop,
     testing::Combine(testing::Values(Regime::kEl1, Regime::kEl2, Regime::kEl2Host), testing::Bool(),
                      testing::Values(DigestKind::kNone, DigestKind::kSha256, DigestKind::kCrc32c),
-                     testing::Values(16, 64, 128)));
+                     testing::Values(16, 64, 128), testing::Values(0, kNoAdvSimd)));
 
 TEST(Hop, InPlaceMovesNothing) {
   FakeHop hop({.moved_pages = {}});
@@ -92,8 +105,97 @@ TEST(Hop, TakesTheSmallerOfTheTwoCacheLines) {
   }
 }
 
+// Every size of DC ZVA's block that there may be, and none; what the loop cannot use is not used.
+class Zeroing : public testing::TestWithParam<std::tuple<uint64_t /*PFR0*/, uint64_t /*line*/>> {};
+
+TEST_P(Zeroing, WithEverySizeOfBlock) {
+  const auto [pfr0, line] = GetParam();
+  const unsigned lines = pfr0 == 0 ? VectorRegisters::kLines : GeneralRegisters::kLines;
+  for (const uint64_t dczid : {20U, 0U, 2U, 3U, 4U, 5U, 6U, 7U, 9U}) {
+    const uint64_t block = arm64::DczidEl0::FromRaw(dczid).zero_block_size();
+    for (const bool mmu : {false, true}) {
+      FakeHopOptions options;
+      options.mmu = mmu;
+      options.machine.line_size = line;
+      options.machine.dczid = dczid;
+      options.machine.id_aa64pfr0 = pfr0;
+      FakeHop hop(options);
+      ASSERT_TRUE(hop.Run().ok());
+      EXPECT_THAT(hop.Problems(), IsEmpty()) << "DC ZVA " << block;
+      const bool used = mmu && block != 0 && block <= lines * kCopyLine;
+      EXPECT_EQ(CountOf(hop, Operation::kDcZva), used ? 2 * FakeHop::kPage / block : 0);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Zeroing,
+                         testing::Combine(testing::Values(0, kNoAdvSimd),
+                                          testing::Values(16, 64, 128)));
+
+TEST(Hop, CleansEachLineOfTheMovesOnce) {
+  for (const uint64_t line : {16U, 64U, 128U, 2048U}) {
+    FakeHopOptions options;
+    options.timeline = false;
+    options.machine.line_size = line;
+    FakeHop hop(options);
+    ASSERT_TRUE(hop.Run().ok());
+    EXPECT_THAT(hop.Problems(), IsEmpty());
+    EXPECT_EQ(CountOf(hop, Operation::kDcCivac), 2 * FakeHop::kPage / line);
+  }
+}
+
+TEST(Hop, NoBarrierOfItsOwnForAnyMove) {
+  size_t barriers[3];
+  for (const uint64_t moves : {0U, 1U, 2U}) {
+    FakeHopOptions options;
+    options.moved_pages.resize(moves);
+    FakeHop hop(options);
+    ASSERT_TRUE(hop.Run().ok());
+    barriers[moves] = CountOf(hop, Operation::kDsbSy);
+  }
+  EXPECT_EQ(barriers[1], barriers[0]);
+  EXPECT_EQ(barriers[2], barriers[0]);
+}
+
+TEST(Hop, MovesOntoTheirOwnSource) {
+  for (const uint64_t pfr0 : {uint64_t{0}, kNoAdvSimd}) {
+    for (const bool mmu : {false, true}) {
+      for (const uint64_t dczid : {16U, 2U, 4U, 5U, 6U, 9U}) {
+        FakeHopOptions options;
+        options.mmu = mmu;
+        options.moved_pages = {};
+        options.shifted = true;
+        options.machine.dczid = dczid;
+        options.machine.id_aa64pfr0 = pfr0;
+        FakeHop hop(options);
+        ASSERT_TRUE(hop.Run().ok());
+        EXPECT_THAT(hop.Problems(), IsEmpty()) << mmu << dczid;
+        EXPECT_EQ(hop.Slot(TimelineSlot::kBytesMoved), FakeHop::kKernelPages * FakeHop::kPage);
+      }
+    }
+  }
+}
+
+TEST(Hop, UsesVectorRegistersOnlyWhereTheyAreAndOnlyForMoves) {
+  for (const bool mmu : {false, true}) {
+    for (const bool moves : {false, true}) {
+      for (const uint64_t pfr0 : {uint64_t{0}, kNoAdvSimd}) {
+        FakeHopOptions options;
+        options.mmu = mmu;
+        options.machine.id_aa64pfr0 = pfr0;
+        if (!moves) options.moved_pages = {};
+        FakeHop hop(options);
+        ASSERT_TRUE(hop.Run().ok());
+        EXPECT_THAT(hop.Problems(), IsEmpty());
+        EXPECT_EQ(hop.machine().fp_trapped(), !moves || pfr0 == kNoAdvSimd);
+      }
+    }
+  }
+}
+
 TEST(Hop, ForcedScalarDigestLeavesFpTrapped) {
   FakeHopOptions options;
+  options.moved_pages = {};
   options.machine.id_aa64isar0 = 0x11000;
   options.flags |= handoff::kForceScalarDigest;
   FakeHop hop(options);

@@ -3,6 +3,8 @@
 // instructions.h only.
 #pragma once
 
+#include <cstring>
+
 #include "core/arm64/fake/machine.h"
 
 namespace khop::arm64 {
@@ -16,10 +18,11 @@ inline uint64_t ReadCtrEl0() {
   const uint64_t words = fake::Machine::Current().config().line_size / 4;
   return static_cast<uint64_t>(__builtin_ctzll(words)) << CtrEl0::DMIN_LINE::kShift;
 }
-inline uint64_t ReadDczidEl0() { return DczidEl0::DZP::kMask; }
+inline uint64_t ReadDczidEl0() { return fake::Machine::Current().config().dczid; }
 inline uint64_t ReadCntfrqEl0() { return 62'500'000; }
 inline uint64_t ReadIdAa64mmfr0El1() { return fake::Machine::Current().config().id_aa64mmfr0; }
 inline uint64_t ReadIdAa64mmfr3El1() { return fake::Machine::Current().config().id_aa64mmfr3; }
+inline uint64_t ReadIdAa64pfr0El1() { return fake::Machine::Current().config().id_aa64pfr0; }
 inline uint64_t ReadIdAa64isar0El1() { return fake::Machine::Current().config().id_aa64isar0; }
 inline uint64_t ReadCntvct() { return fake::Machine::Current().ReadCntvct(); }
 
@@ -69,6 +72,36 @@ inline void DcCivac(uint64_t address) {
 inline void DcIvac(uint64_t address) {
   fake::Machine::Current().DataCache(fake::Operation::kDcIvac, address);
 }
+inline void DcZva(uint64_t address) { fake::Machine::Current().DcZva(address); }
+template <unsigned kAhead>
+void PrefetchOnce(uint64_t) {}
+
+struct GeneralLine {
+  uint64_t words[8];
+};
+inline GeneralLine LoadGeneralLine(uint64_t& from) {
+  GeneralLine line;
+  memcpy(&line, reinterpret_cast<const void*>(from), sizeof(line));
+  from += sizeof(line);
+  return line;
+}
+inline void StoreGeneralLine(const GeneralLine& line, uint64_t& to) {
+  memcpy(reinterpret_cast<void*>(to), &line, sizeof(line));
+  to += sizeof(line);
+  fake::Machine::Current().LineStored();
+}
+template <unsigned kIndex>
+void LoadVectorLine(uint64_t& from) {
+  memcpy(fake::Machine::Current().VectorLine(kIndex), reinterpret_cast<const void*>(from), 64);
+  from += 64;
+}
+template <unsigned kIndex>
+void StoreVectorLine(uint64_t& to) {
+  memcpy(reinterpret_cast<void*>(to), fake::Machine::Current().VectorLine(kIndex), 64);
+  to += 64;
+  fake::Machine::Current().LineStored();
+}
+
 inline void IcIallu() { fake::Machine::Current().IcIallu(); }
 
 }  // namespace khop::arm64

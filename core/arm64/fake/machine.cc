@@ -150,6 +150,50 @@ void Machine::DataCache(Operation operation, uint64_t address) {
   pending_lines_.push_back(index);
 }
 
+void Machine::DcZva(uint64_t address) {
+  CheckSynchronised("DC ZVA");
+  const uint64_t block = DczidEl0::FromRaw(config_.dczid).zero_block_size();
+  if (block == 0) Violate("DC ZVA where DCZID_EL0 prohibits it");
+  if (!cacheable_) Violate(Hex("DC ZVA on Device memory:", address));
+  if (block == 0 || !cacheable_ || !Count(Operation::kDcZva)) return;
+  const uint64_t start = AlignDown(address, block);
+  if (delay_zeroing_) {
+    delayed_zeroings_.push_back(start);
+  } else {
+    Zero(start);
+  }
+}
+
+void Machine::Zero(uint64_t address) {
+  const uint64_t block = DczidEl0::FromRaw(config_.dczid).zero_block_size();
+  if (address < base() || address + block > base() + config_.memory_size) {
+    Violate(Hex("DC ZVA outside memory:", address));
+    return;
+  }
+  const size_t first = (address - base()) / config_.line_size;
+  const size_t last = (address + block - 1 - base()) / config_.line_size;
+  for (size_t index = first; index <= last; ++index) SyncLine(index);
+  memset(reinterpret_cast<void*>(address), 0, block);  // through the tables, as a store
+  for (size_t index = first; index <= last; ++index) {
+    SyncLine(index);
+    // A line that was zero before is dirty all the same.
+    memcpy(Cached(index), View(index), config_.line_size);
+    lines_[index].valid = lines_[index].dirty = true;
+  }
+}
+
+void Machine::LineStored() {
+  CheckSynchronised("a store of the copy");
+  for (const uint64_t address : delayed_zeroings_) Zero(address);
+  delayed_zeroings_.clear();
+}
+
+std::byte* Machine::VectorLine(size_t index) {
+  CheckSynchronised("a use of V registers");
+  if (fp_trapped_) Violate("V registers used with their trap on");
+  return vectors_ + index * 64;
+}
+
 void Machine::CompleteLine(size_t index) {
   SyncLine(index);
   Line& line = lines_[index];

@@ -30,6 +30,7 @@ enum class Operation : uint8_t {
   kDcCvac,
   kDcCivac,
   kDcIvac,
+  kDcZva,
   kIcIallu,
   kTlbiAll,
   kWriteSctlr,
@@ -48,7 +49,9 @@ struct Config {
   uint64_t id_aa64mmfr0 = 0x0000'0005;  // PARange 48 bits; 4K and 64K granules
   uint64_t id_aa64mmfr3 = 0;
   uint64_t id_aa64isar0 = 0;
-  uint64_t tcr2 = 0;  // as the last kernel left it
+  uint64_t id_aa64pfr0 = 0;  // FP and Advanced SIMD
+  uint64_t dczid = 4;        // DC ZVA is allowed and zeroes 64 bytes
+  uint64_t tcr2 = 0;         // as the last kernel left it
 };
 
 class Machine {
@@ -74,6 +77,8 @@ class Machine {
   void PutCleanLines(uint64_t address, uint64_t size);
   // The `index`th operation of the run (DC operations, barriers, register writes) does nothing.
   void SuppressOperation(size_t index) { suppressed_ = index; }
+  // From here on every DC ZVA comes late: after the next store of a line.
+  void DelayZeroing() { delay_zeroing_ = true; }
 
   // --- After the run.
   // What KhopJump does: the jump itself. Afterwards the verdict is in violations().
@@ -91,6 +96,11 @@ class Machine {
   void DsbSy();
   void Isb();
   void DataCache(Operation operation, uint64_t address);
+  void DcZva(uint64_t address);
+  // After each line that a copy stored.
+  void LineStored();
+  // V registers 4 * index to 4 * index + 3.
+  std::byte* VectorLine(size_t index);
   void IcIallu();
   void TlbiAll(Regime regime);
   uint64_t ReadSctlr(Regime regime);
@@ -117,6 +127,7 @@ class Machine {
   void SyncAll();
   void Reload();
   void CompleteLine(size_t index);
+  void Zero(uint64_t address);
   void SwitchTranslation(bool on);
   void ApplyTables();
   void CheckRegime(Regime regime, const char* what);
@@ -154,6 +165,9 @@ class Machine {
   bool fp_trapped_ = true;
   bool fp_pending_ = false;  // no ISB since the trap was lifted
   size_t suppressed_ = SIZE_MAX;
+  bool delay_zeroing_ = false;
+  std::vector<uint64_t> delayed_zeroings_;
+  std::byte vectors_[4 * 64] = {};
   std::vector<Operation> operations_;
   std::vector<std::string> violations_;
 };
