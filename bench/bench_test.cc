@@ -35,7 +35,7 @@ class TreeWriter {
   // 8-byte aligned, exactly as long as it says.
   std::vector<uint64_t> Finish() {
     Word(9);
-    std::string body = structure_;
+    const std::string body = structure_;
     structure_.clear();
     const auto structure_size = static_cast<uint32_t>(body.size());
     const auto strings_size = static_cast<uint32_t>(strings_.size());

@@ -137,7 +137,6 @@ std::expected<plan::Hop, Error> Convert(const khop_hop& hop, uint64_t above, Scr
 }  // namespace
 }  // namespace khop
 
-using khop::Error;
 using khop::kOk;
 using khop::PhysAddr;
 using khop::PhysRange;

@@ -33,6 +33,8 @@
 extern "C" {
 #endif
 
+/* C names. NOLINTBEGIN(readability-identifier-naming) */
+
 enum khop_code {
   KHOP_OK = 0,
   KHOP_OUT_OF_MEMORY,    /* scratch or output is too small; value: see the function */
@@ -181,6 +183,8 @@ struct khop_status khop_control_size(const struct khop_hop* hop, const void* blo
 struct khop_status khop_build(const struct khop_hop* hop, const void* blob, size_t blob_size,
                               uint64_t base, void* memory, uint64_t* size,
                               struct khop_scratch scratch);
+
+/* NOLINTEND(readability-identifier-naming) */
 
 #ifdef __cplusplus
 }

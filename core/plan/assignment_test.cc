@@ -14,6 +14,7 @@ namespace khop::plan {
 namespace {
 
 constexpr uint64_t kMib = uint64_t{1} << 20;
+constexpr uint64_t k64Kib = uint64_t{64} << 10;
 
 std::expected<std::vector<Piece>, Error> Assign(const std::vector<PhysRange>& destinations,
                                                 const std::vector<PhysRange>& owned,
@@ -88,23 +89,23 @@ TEST(AssignPages, ThreePagesThatAreNotOwnedAreThreePagesMoved) {
 }
 
 TEST(AssignPages, LikeBlocksGoToLikeBlocks) {
-  const std::vector<PhysRange> destinations = {{{64 * kMib}, 4 * kMib}, {{80 * kMib}, 64 << 10}};
+  const std::vector<PhysRange> destinations = {{{64 * kMib}, 4 * kMib}, {{80 * kMib}, k64Kib}};
   // One whole 2 MiB block, one of 64 KiB, the rest at odd addresses.
   const std::vector<PhysRange> spare = {
-      {{kPage}, 2 * kMib}, {{10 * kMib}, 2 * kMib}, {{20 * kMib + (64 << 10)}, 64 << 10}};
+      {{kPage}, 2 * kMib}, {{10 * kMib}, 2 * kMib}, {{20 * kMib + k64Kib}, k64Kib}};
   const auto pieces = Assign(destinations, {}, spare);
   ASSERT_TRUE(pieces);
   ExpectGood(*pieces, destinations, {}, spare);
   EXPECT_EQ((*pieces)[0], (Piece{{10 * kMib}, {64 * kMib}, 2 * kMib}));
   uint64_t alike = 0;  // 64 KiB blocks that page tables can map with the Contiguous bit
   for (const Piece& piece : *pieces) {
-    if (IsAligned(piece.source.value ^ piece.destination.value, 64 << 10)) {
-      alike += AlignDown(piece.source.value + piece.size, 64 << 10) -
-               AlignUp(piece.source.value, 64 << 10);
+    if (IsAligned(piece.source.value ^ piece.destination.value, k64Kib)) {
+      alike +=
+          AlignDown(piece.source.value + piece.size, k64Kib) - AlignUp(piece.source.value, k64Kib);
     }
   }
   // The 2 MiB block, the 64 KiB one, and the 31 whole ones in what starts at an odd page.
-  EXPECT_EQ(alike, 2 * kMib + 32 * (64 << 10));
+  EXPECT_EQ(alike, 2 * kMib + 32 * k64Kib);
 }
 
 TEST(AssignPages, SaysWhatIsMissing) {

@@ -107,8 +107,8 @@ TEST(OrderMoves, RandomPermutationsOfManyPages) {
     std::vector<uint64_t> to(pages);
     std::iota(to.begin(), to.end(), uint64_t{0});
     std::ranges::shuffle(to, random);
-    std::vector<Piece> pieces;
-    for (size_t i = 0; i < pages; ++i) pieces.push_back(PagePiece(i, to[i] + random() % 2 * pages));
+    std::vector<Piece> pieces(pages);
+    for (size_t i = 0; i < pages; ++i) pieces[i] = PagePiece(i, to[i] + random() % 2 * pages);
     const PhysRange spare{PageAt(5 * pages), kPage};
     const auto ordered = Order(pieces, spare);
     ASSERT_TRUE(ordered);
@@ -149,9 +149,9 @@ PhysAddr Translate(const std::vector<WindowPiece>& window, uint64_t virt) {
 TEST(LayOutMoves, ScatteredSourcesAreOneVirtualRangeAndOneMove) {
   std::mt19937_64 random(1);
   const auto sources = ScatteredPages(1000, 0x40000, random);
-  std::vector<Piece> pieces;
+  std::vector<Piece> pieces(sources.size());
   for (uint64_t i = 0; i < sources.size(); ++i) {
-    pieces.push_back({sources[i], PageAt(0x80000 + i), kPage});
+    pieces[i] = {sources[i], PageAt(0x80000 + i), kPage};
   }
   const auto laid = LayOut(pieces, &k4K48, 5 * kGib - 1);
   ASSERT_TRUE(laid);

@@ -24,10 +24,12 @@ void ForEachLine(uint64_t start, uint64_t size, Line line) {
     kOperation(address);
     address += line;
   };
+  // NOLINTNEXTLINE(bugprone-infinite-loop): next() changes `address`
   while (address != unrolled_end) {
     next(), next(), next(), next();
     next(), next(), next(), next();
   }
+  // NOLINTNEXTLINE(bugprone-infinite-loop)
   while (address < end) next();
 }
 
