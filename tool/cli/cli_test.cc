@@ -39,9 +39,9 @@ Command ParseOne(const std::vector<std::string>& arguments) {
 }
 
 TEST(ParseTest, Load) {
-  const Command command =
-      ParseOne({"load", "--initrd", "a", "K", "--initrd=b", "--cmdline", "x y=\"1 2\"", "--append",
-                "-z", "--dtb", "d", "--verify", "crc32c", "--route", "in-place", "-v", "--json"});
+  const Command command = ParseOne(
+      {"load", "--initrd", "a", "K", "--initrd=b", "--cmdline", "x y=\"1 2\"", "--append", "-z",
+       "--dtb", "d", "--verify", "crc32c", "--route", "in-place", "--mmu", "off", "-v", "--json"});
   EXPECT_EQ(command.verb, Verb::kLoad);
   EXPECT_EQ(command.load.kernel, "K");
   EXPECT_EQ(command.load.initrds, (std::vector<std::string>{"a", "b"}));
@@ -50,6 +50,10 @@ TEST(ParseTest, Load) {
   EXPECT_EQ(command.load.dtb, "d");
   EXPECT_EQ(command.load.digest, handoff::DigestKind::kCrc32c);
   EXPECT_EQ(command.load.route, load::Route::kInPlace);
+  EXPECT_EQ(command.load.mmu, load::MmuMode::kOff);
+  EXPECT_EQ(ParseOne({"load", "K"}).load.mmu, load::MmuMode::kAuto);
+  EXPECT_EQ(ParseOne({"load", "K", "--mmu", "on"}).load.mmu, load::MmuMode::kOn);
+  EXPECT_EQ(ParseOne({"plan", "K", "--route", "gather"}).load.route, load::Route::kGather);
   EXPECT_TRUE(command.verbose);
   EXPECT_TRUE(command.json);
 }
@@ -66,6 +70,8 @@ TEST(ParseTest, UsageErrors) {
       {"load", "K", "--initrd"},
       {"load", "K", "--verify", "md5"},
       {"load", "K", "--route", "magic"},
+      {"load", "K", "--mmu", "perhaps"},
+      {"load", "K", "--mmu"},
       {"load", "K", "--cmdline", "x", "--reuse-cmdline"},
       {"load", "K", "--unknown"},
       {"exec", "--later"},

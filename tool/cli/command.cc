@@ -16,6 +16,7 @@ struct Arguments {
   std::vector<std::string> command_line;  // at most one
   std::vector<std::string> dtb;           // at most one
   std::string route = "auto";
+  std::string mmu = "auto";
   std::string verify = "sha256";
 };
 
@@ -60,9 +61,13 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) 
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   verb->add_option("--route", arguments.route,
-                   "how the payload gets to its place: auto or in-place")
-      ->check(CLI::IsMember({"auto", "in-place"}))
+                   "how the payload gets to its place: auto, in-place or gather")
+      ->check(CLI::IsMember({"auto", "in-place", "gather"}))
       ->type_name("ROUTE");
+  verb->add_option("--mmu", arguments.mmu,
+                   "whether the relocator turns the MMU and caches on: auto, on or off")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->type_name("MODE");
   verb->add_option("--verify", arguments.verify,
                    "what the relocator checks before the jump: sha256, crc32c or none")
       ->check(CLI::IsMember({"sha256", "crc32c", "none"}))
@@ -104,6 +109,9 @@ Command Finish(Arguments arguments) {
   if (!arguments.command_line.empty()) options.command_line = arguments.command_line.back();
   if (!arguments.dtb.empty()) options.dtb = arguments.dtb.back();
   if (arguments.route == "in-place") options.route = load::Route::kInPlace;
+  if (arguments.route == "gather") options.route = load::Route::kGather;
+  if (arguments.mmu == "on") options.mmu = load::MmuMode::kOn;
+  if (arguments.mmu == "off") options.mmu = load::MmuMode::kOff;
   if (arguments.verify == "none") options.digest = handoff::DigestKind::kNone;
   if (arguments.verify == "crc32c") options.digest = handoff::DigestKind::kCrc32c;
   return std::move(arguments.command);

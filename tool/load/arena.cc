@@ -3,181 +3,86 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cerrno>
 #include <utility>
 
 namespace khop::load {
 
-using system::Errno;
-using system::kHugePageSize;
 using system::System;
 
 namespace {
 
-Failure Explain(Errno error, uint64_t pages) {
-  const std::string what = "shared memory of " + HumanBytes(pages * kHugePageSize);
-  switch (error.value) {
-    case EEXIST:
-      return Fail(ExitCode::kBusy, what, "somebody else's segment has khop's key",
-                  "look at it with ipcs -m")
-          .error();
-    case EINVAL:
-      return Fail(ExitCode::kMemoryLimit, what, "it is more than kernel.shmmax",
-                  "raise it with sysctl")
-          .error();
-    case ENOSPC:
-      return Fail(ExitCode::kMemoryLimit, what, "kernel.shmall or kernel.shmmni is used up",
-                  "raise it with sysctl, or remove segments with ipcrm")
-          .error();
-    case ENOMEM:
-      return Fail(ExitCode::kNoMemory, what, "somebody else took the huge pages meanwhile",
-                  "try again")
-          .error();
-    default:
-      return FailErrno(ExitCode::kSystemCall, what, error.value).error();
-  }
-}
+constexpr uint64_t kMaxPiece = uint64_t{2} << 20;  // of ForEach()
 
 std::unexpected<Failure> Gone(std::string_view why) {
   return Fail(ExitCode::kArenaGone, "the loaded kernel", why, "load it again");
 }
 
+// The same memory in the order of the segments, joined: what has to be faulted in.
+std::vector<Extent> InOrderOfSegments(std::span<const Extent> extents) {
+  std::vector<Extent> runs(extents.begin(), extents.end());
+  std::ranges::sort(runs, [](const Extent& a, const Extent& b) {
+    return a.segment != b.segment ? a.segment < b.segment : a.offset < b.offset;
+  });
+  size_t used = 0;
+  for (size_t i = 1; i < runs.size(); ++i) {
+    if (runs[used].segment == runs[i].segment &&
+        runs[used].offset + runs[used].size == runs[i].offset) {
+      runs[used].size += runs[i].size;
+    } else {
+      runs[++used] = runs[i];
+    }
+  }
+  if (!runs.empty()) runs.resize(used + 1);
+  return runs;
+}
+
 }  // namespace
+
+bool ArenaRecord::has_base_pages() const {
+  return std::ranges::any_of(segments, &ArenaSegment::base);
+}
+
+std::vector<LentPages> ArenaRecord::Pages() const {
+  std::vector<LentPages> pages;
+  for (const Extent& extent : *extents) {
+    const uint64_t page_size = segments[extent.segment].page_size;
+    auto entry = std::ranges::find(pages, page_size, &LentPages::page_size);
+    if (entry == pages.end()) entry = pages.insert(pages.end(), {page_size, 0});
+    entry->count += extent.size;
+  }
+  for (LentPages& entry : pages) entry.count /= entry.page_size;
+  std::ranges::sort(pages, std::greater(), &LentPages::page_size);
+  return pages;
+}
 
 Arena::Arena(Arena&& other) noexcept
     : system_(other.system_),
       record_(std::move(other.record_)),
       mappings_(std::exchange(other.mappings_, {})),
       runs_(std::move(other.runs_)),
+      grown_(std::move(other.grown_)),
+      shared_(std::move(other.shared_)),
+      settled_(other.settled_),
       keep_(std::exchange(other.keep_, true)) {}
 
 Arena::~Arena() {
-  if (!keep_) (void)GiveBack();
+  if (!keep_) GiveBack();
   for (std::byte* const mapping : mappings_) {
     if (mapping != nullptr) (void)system_->ShmDetach(mapping);
   }
 }
 
-Result<void> Arena::GiveBack() {
-  const auto pool = PoolWithout(*system_, record_.pool_pages);
+void Arena::GiveBack() {
+  // Pages first: what is still in use would only become surplus.
+  const auto without = settled_ ? PoolsWithout(*system_, record_.lent) : grown_;
   for (size_t i = 0; i < mappings_.size(); ++i) {
     if (mappings_[i] != nullptr) (void)system_->ShmDetach(std::exchange(mappings_[i], nullptr));
     (void)system_->ShmRemove(record_.segments[i].id);
   }
-  if (!pool) return Forward(pool);
-  return RestorePool(*system_, *pool);
+  if (without) (void)RestorePools(*system_, *without);
 }
 
-std::byte* Arena::Address(const ArenaPage& page) const {
-  return mappings_[page.segment] + page.index * kHugePageSize;
-}
-
-Result<void> Arena::AddSegment(int slot, uint64_t pages) {
-  const int key = SegmentKey(slot, static_cast<int>(record_.segments.size()));
-  const uint64_t size = pages * kHugePageSize;
-  const auto id = system_->ShmCreate(key, size);
-  if (!id) return std::unexpected(Explain(id.error(), pages));
-  // From here on the destructor knows of it.
-  record_.segments.push_back({key, *id, size});
-  mappings_.push_back(nullptr);
-  const auto address = system_->ShmAttach(*id);
-  if (!address) return FailErrno(ExitCode::kSystemCall, "shmat", address.error().value);
-  mappings_.back() = *address;
-  if (const auto populated = system_->Populate(*address, size); !populated) {
-    return Fail(ExitCode::kMemoryLimit, "the huge pages of the arena",
-                system::Describe(populated.error()),
-                "a cgroup's limit for 2 MiB huge pages may be in the way");
-  }
-  return {};
-}
-
-Result<void> Arena::ReadPages(size_t segment, std::vector<ArenaPage>& pages) const {
-  auto pagemap = system::Pagemap::Open(*system_);
-  if (!pagemap) return Forward(pagemap);
-  for (uint32_t i = 0; i < record_.segments[segment].size / kHugePageSize; ++i) {
-    ArenaPage page{static_cast<uint32_t>(segment), i, {}};
-    const auto address = pagemap->Lookup(Address(page));
-    if (!address) return Forward(address);
-    if (!IsAligned(address->value, kHugePageSize)) {
-      return Fail(ExitCode::kInternal, "the arena", "a huge page is not aligned to its size");
-    }
-    page.address = *address;
-    pages.push_back(page);
-  }
-  return {};
-}
-
-// Gives back every page that is not in `wanted`, and segments without any whole.
-Result<void> Arena::DropPages(const std::vector<ArenaPage>& wanted) {
-  std::vector<ArenaSegment> segments;
-  std::vector<std::byte*> mappings;
-  std::vector<ArenaPage> pages;
-  Result<void> result = {};
-  for (uint32_t s = 0; s < record_.segments.size(); ++s) {
-    std::vector<bool> keep(record_.segments[s].size / kHugePageSize, false);
-    bool any = false;
-    for (const ArenaPage& page : wanted) {
-      if (page.segment != s) continue;
-      any = keep[page.index] = true;
-      pages.push_back({static_cast<uint32_t>(segments.size()), page.index, page.address});
-    }
-    for (size_t i = 0; any && result && i < keep.size(); ++i) {
-      if (keep[i]) continue;
-      if (const auto punched = system_->Punch(mappings_[s] + i * kHugePageSize, kHugePageSize);
-          !punched) {
-        result = FailErrno(ExitCode::kSystemCall, "madvise(MADV_REMOVE)", punched.error().value);
-      }
-    }
-    if (!any) {
-      const auto removed = system_->ShmRemove(record_.segments[s].id);
-      if (removed) {
-        (void)system_->ShmDetach(mappings_[s]);
-        continue;
-      }
-      result = FailErrno(ExitCode::kSystemCall, "shmctl(IPC_RMID)", removed.error().value);
-    }
-    segments.push_back(record_.segments[s]);
-    mappings.push_back(mappings_[s]);
-  }
-  std::ranges::sort(pages, {}, &ArenaPage::address);
-  record_.segments = std::move(segments);
-  record_.pages = std::move(pages);
-  mappings_ = std::move(mappings);
-  return result;
-}
-
-Result<Arena> Arena::Create(System& system, const system::MemoryMap& map, const Request& request,
-                            const Journal& journal) {
-  Arena arena(system);
-  arena.record_.slot = request.slot;
-  const auto pool = system::ReadHugePool(system);
-  if (!pool) return Forward(pool);
-  PoolRecord record{pool->persistent(), pool->persistent()};
-  const auto found = arena.Search(map, request, [&](const PoolRecord& next) {
-    record.target = std::max(record.target, next.target);
-    return journal(record);
-  });
-  Result<void> settled = found;
-  if (found && pool->free != 0) {
-    // The free pages in the pool are somebody's: a smaller pool would take those.
-    arena.record_.pool_pages = arena.record_.pages.size();
-    settled = RestorePool(system, {record.persistent + arena.record_.pool_pages, record.target});
-  } else if (found) {
-    settled = RestorePool(system, record);
-  }
-  if (!settled) {
-    // Pages first: what is still in use would only become surplus.
-    arena.record_.pool_pages = 0;
-    {
-      const Arena gone(std::move(arena));
-    }
-    (void)RestorePool(system, record);
-    return Forward(settled);
-  }
-  return arena;
-}
-
-Result<Arena> Arena::Open(System& system, const ArenaRecord& record) {
+Result<Arena> Arena::Adopt(System& system, const ArenaRecord& record, uint64_t* moved) {
   Arena arena(system);
   arena.keep_ = true;
   for (const ArenaSegment& segment : record.segments) {
@@ -191,51 +96,90 @@ Result<Arena> Arena::Open(System& system, const ArenaRecord& record) {
     arena.record_.segments.push_back(segment);
     arena.mappings_.push_back(*address);
   }
-  auto pagemap = system::Pagemap::Open(system);
-  if (!pagemap) return Forward(pagemap);
-  size_t moved = 0;
-  for (const ArenaPage& page : record.pages) {
-    if (page.segment >= arena.mappings_.size() ||
-        page.index >= record.segments[page.segment].size / kHugePageSize) {
+  for (const Extent& extent : *record.extents) {
+    if (extent.segment >= record.segments.size() ||
+        extent.offset + extent.size > record.segments[extent.segment].size) {
       return Fail(ExitCode::kBadState, "the state of the loaded kernel", "it names a page outside",
                   "run khop unload");
     }
-    std::byte* const address = arena.Address(page);
-    // A page that is gone must not come back as a fresh one and pass: its address would differ.
-    if (!system.Populate(address, kHugePageSize)) return Gone("a page of its memory is gone");
-    const auto now = pagemap->Lookup(address);
-    if (!now) return Forward(now);
-    if (*now != page.address) ++moved;
   }
-  if (moved != 0) {
-    return Gone(std::to_string(moved) + " of " + std::to_string(record.pages.size()) +
-                " pages of its memory have moved");
+  // A page that is gone comes back as a fresh one: elsewhere, and its contents betray it.
+  for (const Extent& run : InOrderOfSegments(*record.extents)) {
+    if (!system.Populate(arena.Mapped(run), run.size)) return Gone("a page of its memory is gone");
+  }
+  auto pagemap = system::Pagemap::Open(system);
+  if (!pagemap) return Forward(pagemap);
+  *moved = 0;
+  std::vector<Extent> extents;
+  std::vector<PhysAddr> now;
+  for (const Extent& extent : *record.extents) {
+    // Parts of a huge page have extents of their own if their destinations differ.
+    const uint64_t page = record.segments[extent.segment].page_size;
+    const uint64_t first = AlignDown(extent.offset, page);
+    now.resize((AlignUp(extent.offset + extent.size, page) - first) / page);
+    std::byte* const start = arena.mappings_[extent.segment] + first;
+    if (const auto found = pagemap->Lookup(start, page, now); !found) return Forward(found);
+    for (uint64_t at = extent.offset; at < extent.offset + extent.size;) {
+      const size_t i = (at - first) / page;
+      const uint64_t end = std::min(first + (i + 1) * page, extent.offset + extent.size);
+      const uint64_t into = at - extent.offset;
+      const Extent part{at, end - at, now[i] + (at - first) % page, extent.destination + into,
+                        extent.segment};
+      if (part.address != extent.address + into) ++*moved;
+      Append(extents, part);
+      at = end;
+    }
   }
   arena.record_ = record;
+  if (*moved != 0) arena.SetExtents(std::move(extents));
   return arena;
+}
+
+Result<Arena> Arena::Open(System& system, const ArenaRecord& record) {
+  uint64_t moved = 0;
+  auto arena = Adopt(system, record, &moved);
+  if (arena && moved != 0) return Gone(std::to_string(moved) + " pages of its memory have moved");
+  return arena;
+}
+
+void Arena::SetExtents(std::vector<Extent> extents) {
+  SortByDestination(extents);
+  extents.shrink_to_fit();
+  record_.extents = std::make_shared<const std::vector<Extent>>(std::move(extents));
 }
 
 Result<void> Arena::ForEach(PhysRange range,
                             const std::function<Result<void>(std::span<std::byte>)>& use) const {
+  const std::vector<Extent>& all = extents();
+  auto extent = std::ranges::upper_bound(all, range.start, {}, &Extent::destination);
+  assert(extent != all.begin());
+  --extent;
   while (!range.empty()) {
-    const uint64_t in_page = kHugePageSize - range.start.value % kHugePageSize;
-    const PhysRange piece{range.start, std::min(in_page, range.size)};
-    if (const auto used = use(At(piece)); !used) return used;
-    range = {piece.end(), range.size - piece.size};
+    assert(extent != all.end() && extent->destination <= range.start);
+    const uint64_t into = range.start - extent->destination;
+    assert(into < extent->size);
+    const uint64_t size = std::min({extent->size - into, range.size, kMaxPiece});
+    if (const auto used = use({Mapped(*extent) + into, size}); !used) return used;
+    range = {range.start + size, range.size - size};
+    if (into + size == extent->size) ++extent;
   }
   return {};
 }
 
 std::span<std::byte> Arena::At(PhysRange range) const {
-  const PhysAddr base{AlignDown(range.start.value, kHugePageSize)};
-  const auto page = std::ranges::lower_bound(record_.pages, base, {}, &ArenaPage::address);
-  assert(page != record_.pages.end() && page->address == base);
-  assert(range.size <= kHugePageSize - (range.start - base));
-  return {Address(*page) + (range.start - base), range.size};
+  std::span<std::byte> bytes;
+  (void)ForEach(range, [&](std::span<std::byte> piece) -> Result<void> {
+    bytes = piece;
+    return {};
+  });
+  assert(bytes.size() == range.size);
+  return bytes;
 }
 
 void Arena::CleanToPoc() const {
-  for (const ArenaPage& page : record_.pages) system_->CleanToPoc(Address(page), kHugePageSize);
+  for (const Extent& run : InOrderOfSegments(extents())) {
+    system_->CleanToPoc(Mapped(run), run.size);
+  }
 }
 
 }  // namespace khop::load

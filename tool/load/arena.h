@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The arena: 2 MiB hugetlb pages in SysV shared memory, at physical addresses that khop knows. It
-// outlives khop. There are two slots of well-known keys, so that a new arena can be built while the
-// old one still counts, and so that arenas of a khop that died are found.
+// The arena: pages in SysV shared memory, at physical addresses that khop knows: hugetlb pages of
+// any size, and base pages that are locked. It outlives khop. There are two slots of well-known
+// keys, so that a new arena can be built while the old one still counts, and so that arenas of a
+// khop that died are found.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,8 @@
 
 #include "core/base/addr.h"
 #include "tool/base/error.h"
+#include "tool/load/extents.h"
+#include "tool/load/pools.h"
 #include "tool/system/huge_pages.h"
 #include "tool/system/memory_map.h"
 #include "tool/system/system.h"
@@ -27,56 +30,68 @@ constexpr int SegmentKey(int slot, int segment) { return 0x6b686f00 | slot << 4 
 struct ArenaSegment {
   int key = 0;
   int id = -1;
-  uint64_t size = 0;  // bytes, punched-out pages included
-};
-
-// A page that is held.
-struct ArenaPage {
-  uint32_t segment = 0;  // index into the segments
-  uint32_t index = 0;    // 2 MiB pages from the start of the segment
-  PhysAddr address;
+  uint64_t size = 0;       // bytes, punched-out pages included
+  uint64_t page_size = 0;  // of its pages
+  bool base = false;       // the kernel's own pages, which can be moved, and not hugetlb ones
 };
 
 // What is needed to find an arena again.
 struct ArenaRecord {
   int slot = 0;
   std::vector<ArenaSegment> segments;
-  std::vector<ArenaPage> pages;  // ascending by address
-  // By how many pages the pool stays larger while the arena lives: none if nobody else has free
-  // pages in it, else all, as a smaller pool would swallow those first.
-  uint64_t pool_pages = 0;
-};
+  Extents extents = std::make_shared<const std::vector<Extent>>();  // ascending by destination
+  std::vector<LentPages> lent;
 
-// The pool as it was before khop grew it, and the largest size that khop may have set since.
-struct PoolRecord {
-  uint64_t persistent = 0;
-  uint64_t target = 0;
+  // Whether it stays put only as long as vm.compact_unevictable_allowed is 0.
+  bool has_base_pages() const;
+  // Pages of each size that are held, the largest first.
+  std::vector<LentPages> Pages() const;
 };
 
 // An arena mapped into this process.
 class Arena {
  public:
-  // Called before the pool is made larger or a segment made: what it writes lets the next khop
-  // undo it all. Nothing is changed if it fails.
-  using Journal = std::function<Result<void>(const PoolRecord&)>;
-
   struct Request {
     int slot = 0;
-    std::span<const uint64_t> run_pages;   // as FindRuns wants them
+    std::span<const uint64_t> run_pages;   // of 2 MiB, as FindRuns wants them
     std::span<const PhysRange> forbidden;  // never to be used, whatever /proc/iomem says
     uint64_t transient_limit = 0;          // bytes that the search may take beyond the need
   };
 
-  // Allocates until the runs are there, keeps just their pages, and puts the pool's size back (the
-  // pages become surplus) or leaves it larger by them, see ArenaRecord::pool_pages.
+  // Allocates 2 MiB pages until the runs are there, keeps just their pages, and puts the pool's
+  // size back (the pages become surplus) or leaves it larger by them, see LentPages.
   // On failure everything is as before.
   // Errors: kNoMemory, kNoContiguousMemory, kMemoryLimit, kBusy (keys in use), kSystemCall.
   static Result<Arena> Create(system::System& system, const system::MemoryMap& map,
                               const Request& request, const Journal& journal);
 
+  struct GatherRequest {
+    int slot = 0;
+    uint64_t bytes = 0;  // whole base pages
+    uint64_t extra = 0;  // more of them to choose from, if they can be had
+    std::span<const PhysRange> forbidden;
+    uint64_t transient_limit = 0;  // bytes of pages that may be taken and refused
+    // Called once before the first base page is taken: makes compaction leave locked pages alone.
+    std::function<Result<void>()> before_base_pages;
+  };
+
+  // Takes `bytes` in the largest pages that fit, hugetlb ones first, wherever they lie; the rest in
+  // base pages. Pages that are not plain memory are refused. Trim() must follow.
+  // Errors: as above.
+  static Result<Arena> Gather(system::System& system, const system::MemoryMap& map,
+                              const GatherRequest& request, const Journal& journal);
+
+  // Gives back all but `wanted`, parts of the arena's extents with the destinations that they are
+  // to have, and puts the pools back. Of a page that is wanted in part all is kept.
+  Result<void> Trim(std::vector<Extent> wanted);
+
   // Maps an arena that is there, and proves that every page still is where it was.
   // Errors: kArenaGone, and says how.
   static Result<Arena> Open(system::System& system, const ArenaRecord& record);
+
+  // The same, but pages may have moved: `moved` says how many. The new record has the addresses of
+  // now and the destinations of before. Errors: kArenaGone.
+  static Result<Arena> Adopt(system::System& system, const ArenaRecord& record, uint64_t* moved);
 
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&&) = delete;
@@ -87,13 +102,16 @@ class Arena {
   void Keep() { keep_ = true; }
 
   const ArenaRecord& record() const { return record_; }
+  const std::vector<Extent>& extents() const { return *record_.extents; }
   const std::vector<PhysAddr>& runs() const { return runs_; }  // of Create: start of each run
+  // With other destinations (or split), for the same memory.
+  void SetExtents(std::vector<Extent> extents);
 
-  // Calls `use` with the mapped bytes of `range`, in order, never across 2 MiB pages. All of the
-  // range is in the arena. Stops at the first failure.
+  // Calls `use` with the mapped bytes that belong at `range`, in order, piece by piece of at most
+  // 2 MiB. All of the range is in the arena. Stops at the first failure.
   Result<void> ForEach(PhysRange range,
                        const std::function<Result<void>(std::span<std::byte>)>& use) const;
-  // The mapped bytes of a range that lies in one page.
+  // The mapped bytes that belong at a range that lies in one page.
   std::span<std::byte> At(PhysRange range) const;
   // Cleans every held byte to the point of coherency.
   void CleanToPoc() const;
@@ -101,30 +119,36 @@ class Arena {
  private:
   explicit Arena(system::System& system) : system_(&system) {}
   Result<void> Search(const system::MemoryMap& map, const Request& request, const Journal& journal);
-  Result<void> GiveBack();
-  Result<void> AddSegment(int slot, uint64_t pages);
-  Result<void> ReadPages(size_t segment, std::vector<ArenaPage>& pages) const;
-  Result<void> DropPages(const std::vector<ArenaPage>& wanted);
-  std::byte* Address(const ArenaPage& page) const;
+  Result<void> Take(const system::MemoryMap& map, const GatherRequest& request,
+                    const Journal& journal, std::vector<Extent>& good);
+  Result<uint64_t> Grow(uint64_t page_size, uint64_t pages, const Journal& journal);
+  Result<void> AddSegment(int slot, uint64_t page_size, uint64_t pages);
+  Result<void> RemoveLastSegment();
+  // Appends the pages of a segment, one extent for each run.
+  Result<void> ReadPages(size_t segment, std::vector<Extent>& extents) const;
+  Result<void> DropExcept(std::vector<Extent> wanted);
+  Result<void> SettlePools();
+  void GiveBack();
+  std::byte* Mapped(const Extent& extent) const {
+    return mappings_[extent.segment] + extent.offset;
+  }
 
   system::System* system_;
   ArenaRecord record_;
   std::vector<std::byte*> mappings_;  // one for each segment; null if not mapped
   std::vector<PhysAddr> runs_;
+  PoolRecords grown_;             // as the pools were
+  std::vector<uint64_t> shared_;  // sizes whose pool had free pages of somebody else
+  bool settled_ = false;          // the pools are what they are to be while the arena lives
   bool keep_ = false;
 };
+
+// Whether a page may be part of the payload.
+bool UsablePage(const system::MemoryMap& map, std::span<const PhysRange> forbidden, PhysRange page);
 
 // Removes the segments with khop's keys in `slot`, made by root; how many there were.
 Result<int> RemoveSlot(system::System& system, int slot);
 // How many segments with khop's keys are in `slot`, made by root.
 int CountSegments(system::System& system, int slot);
-
-// What the pool has to become when an arena with `pool_pages` goes. Before its segments are
-// removed.
-Result<PoolRecord> PoolWithout(system::System& system, uint64_t pool_pages);
-
-// Puts the pool back to record.persistent if it is as khop left it: not if it is already smaller,
-// or if somebody has made it larger since.
-Result<void> RestorePool(system::System& system, const PoolRecord& record);
 
 }  // namespace khop::load

@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kPage = system::kHugePageSize;
 constexpr uint64_t kBase = 0x50000000;
 
-Result<void> NoJournal(const PoolRecord& /*pool*/) { return {}; }
+Result<void> NoJournal(const PoolRecords& /*pools*/) { return {}; }
 
 class ArenaTest : public testing::Test {
  protected:
@@ -46,7 +46,7 @@ TEST_F(ArenaTest, HoldsJustWhatIsWanted) {
     EXPECT_EQ(system_.PagesInUse(), 5U);
     EXPECT_EQ(system_.pool_persistent, 0U);
     EXPECT_EQ(system_.pool_surplus(), 5U);
-    EXPECT_EQ(arena->record().pages.size(), 5U);
+    EXPECT_EQ(arena->record().Pages().at(0).count, 5U);
     EXPECT_EQ(arena->runs().size(), 2U);
   }
   EXPECT_EQ(machine_.Look(), before);
@@ -60,9 +60,12 @@ TEST_F(ArenaTest, SearchesUntilThereIsARunAndGivesTheRestBack) {
   EXPECT_EQ(system_.PagesInUse(), 3U);
   EXPECT_EQ(system_.free_pages.size(), 14U);
   // Each page is where the record says.
-  for (const ArenaPage& page : arena->record().pages) {
-    arena->At({page.address, 1})[0] = std::byte{7};
-    EXPECT_EQ(*system_.PhysicalBytes(page.address.value), std::byte{7});
+  for (const Extent& extent : arena->extents()) {
+    EXPECT_TRUE(extent.in_place());
+    for (uint64_t at = 0; at < extent.size; at += kPage) {
+      arena->At({extent.address + at, 1})[0] = std::byte{7};
+      EXPECT_EQ(*system_.PhysicalBytes(extent.address.value + at), std::byte{7});
+    }
   }
 }
 
@@ -85,7 +88,7 @@ TEST_F(ArenaTest, TooLittleMemory) {
   const auto before = machine_.Look();
   const auto arena = Create({4});
   ASSERT_FALSE(arena);
-  EXPECT_EQ(arena.error().code, ExitCode::kNoMemory);
+  EXPECT_EQ(arena.error().code, ExitCode::kNoContiguousMemory);
   EXPECT_EQ(machine_.Look(), before);
 }
 
@@ -136,7 +139,7 @@ TEST_F(ArenaTest, OpensAgainAndNoticesWhatChanged) {
   EXPECT_EQ(Arena::Open(system_, record).error().code, ExitCode::kArenaGone);
   // Somebody else's segment under the same key is not ours.
   system_.SetPool(3);
-  ASSERT_TRUE(system_.ShmCreate(SegmentKey(0, 0), 3 * kPage));
+  ASSERT_TRUE(system_.ShmCreate(SegmentKey(0, 0), 3 * kPage, kPage));
   EXPECT_EQ(Arena::Open(system_, record).error().code, ExitCode::kArenaGone);
 }
 

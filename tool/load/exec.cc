@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // What happens to a loaded kernel: looked at, started, given back.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
+#include "tool/load/gather.h"
 #include "tool/load/load.h"
+#include "tool/load/routes.h"
 #include "tool/load/session.h"
 #include "tool/system/kexec_state.h"
 
@@ -17,71 +20,41 @@ std::unexpected<Failure> NothingLoaded() {
   return Fail(ExitCode::kNothingLoaded, "khop", "no kernel is loaded", "load one with khop load");
 }
 
-bool SameHex(std::span<const std::byte> bytes, const std::vector<std::string>& hex, size_t size) {
-  if (bytes.size() != hex.size() * size) return false;
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    static constexpr std::string_view kDigits = "0123456789abcdef";
-    const auto value = std::to_integer<unsigned>(bytes[i]);
-    const std::string& text = hex[i / size];
-    const size_t at = i % size * 2;
-    if (text.size() != size * 2 || text[at] != kDigits[value >> 4] ||
-        text[at + 1] != kDigits[value & 15]) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// Whether the payload still has the digests of the load.
-Result<void> CheckContents(System& system, const Loaded& loaded, const Arena& arena) {
-  const auto features = digest::DigestFeatures::FromHwcap(system.Hwcap());
-  for (const Verified& entry : loaded.verified) {
-    const auto now = DigestPieces(arena, {{entry.start}, entry.size}, loaded.digest_kind, features);
-    if (!now) return Forward(now);
-    if (!SameHex(*now, entry.digests, handoff::DigestSize(loaded.digest_kind))) {
-      return Fail(ExitCode::kArenaGone, "the loaded kernel",
-                  "its memory has changed at or after " + Hex(entry.start), "load it again");
-    }
-  }
-  return {};
-}
-
-Result<Arena> CheckLoaded(System& system, const Loaded& loaded) {
-  const auto in_kernel = system::KexecLoaded(system);
-  if (!in_kernel) return Forward(in_kernel);
-  if (!*in_kernel) {
-    return Fail(ExitCode::kForeignImage, "the loaded kernel", "another tool has unloaded it",
-                "load it again");
-  }
-  return Arena::Open(system, loaded.arena);
-}
-
-std::string Summary(const Failure& failure) {
-  const size_t colon = failure.message.find(": ");
-  return colon == std::string::npos ? failure.message : failure.message.substr(colon + 2);
-}
-
 void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
-  const auto arena = CheckLoaded(system, loaded);
-  const size_t pages = loaded.arena.pages.size();
+  uint64_t moved = 0;
+  const auto arena = AdoptLoaded(system, loaded, &moved);
   if (!arena) {
-    status.checks.push_back({"pages", false, Summary(arena.error())});
+    status.checks.push_back({"pages", false, Reason(arena.error())});
     return;
   }
+  uint64_t pages = 0;
+  for (const LentPages& held : loaded.arena.Pages()) pages += held.count;
   status.checks.push_back(
       {"pages", true,
-       std::to_string(pages) + " of " + std::to_string(pages) + " are in their places"});
+       moved == 0 ? std::to_string(pages) + " of " + std::to_string(pages) + " are in their places"
+                  : std::to_string(moved) + " of " + std::to_string(pages) +
+                        " have moved; exec will plan anew"});
+  if (loaded.plan.route == "gather") {
+    const auto trouble = FindTrouble(system, loaded, *arena);
+    std::string detail = "none is in use by somebody else";
+    if (!trouble) {
+      detail = Reason(trouble.error());
+    } else if (!trouble->empty()) {
+      detail = HumanBytes(TotalSize(*trouble)) + " are in use; exec will plan anew";
+    }
+    status.checks.push_back({"destinations", trouble.has_value(), detail});
+  }
   if (loaded.verified.empty()) {
     status.notes.emplace_back("loaded with --verify none: contents cannot be checked");
   } else {
     const auto contents = CheckContents(system, loaded, *arena);
     status.checks.push_back(
         {"contents", contents.has_value(),
-         contents ? "every digest is that of the load" : Summary(contents.error())});
+         contents ? "every digest is that of the load" : Reason(contents.error())});
   }
   const auto shm = system::CheckSharedMemory(system, 0);
   status.checks.push_back(
-      {"persistence", shm.has_value(), shm ? "the memory outlives khop" : Summary(shm.error())});
+      {"persistence", shm.has_value(), shm ? "the memory outlives khop" : Reason(shm.error())});
 }
 
 }  // namespace
@@ -134,6 +107,11 @@ Result<report::Status> GetStatus(System& system) {
   status.segments = loaded.plan.segments;
   status.control = loaded.plan.control;
   status.arena = loaded.plan.arena;
+  status.mmu = loaded.plan.mmu;
+  status.mmu_reason = loaded.plan.mmu_reason;
+  status.bytes_in_place = loaded.plan.bytes_in_place;
+  status.bytes_to_move = loaded.plan.bytes_to_move;
+  status.moves = loaded.plan.moves;
   status.digest = loaded.plan.digest;
   AddChecks(system, loaded, status);
   return status;
@@ -151,11 +129,19 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return recovered;
   if (!session->state().current) return NothingLoaded();
-  const Loaded& loaded = *session->state().current;
   if (const auto shm = system::CheckSharedMemory(system, 0); !shm) return shm;
+  if (session->state().current->plan.route == "gather") {
+    // What the kernel allocates from here on must not come from a destination that is not khop's:
+    // the small free stretches are where it would take it, so khop takes them first. (Without this
+    // khop would be looking for new places again and again on a small machine.)
+    constexpr uint64_t kEnough = uint64_t{64} << 20;
+    const uint64_t available = system::MemAvailable(system).value_or(0);
+    (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
+  }
   progress("checking that the loaded kernel is intact");
-  auto arena = CheckLoaded(system, loaded);
+  auto arena = MakeSound(system, *session, progress);
   if (!arena) return Forward(arena);
+  const Loaded& loaded = *session->state().current;
   if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
   if (mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system")) {
     progress("asking systemd to shut down and jump");

@@ -275,7 +275,7 @@ TEST_F(LoadTest, DamagedStateIsSaidAndUnloadClearsIt) {
   const auto before = machine_.Look();
   ASSERT_TRUE(TryLoad());
   for (const char* const text : {"", "{", "[]", "{\"version\": 99, \"boot_id\": \"x\"}",
-                                 "{\"version\": 1, \"boot_id\": \"x\", \"current\": {}}"}) {
+                                 "{\"version\": 2, \"boot_id\": \"x\", \"current\": {}}"}) {
     system_.NewProcess();
     system_.SetFile("/run/khop/state.json", text);
     EXPECT_EQ(TryLoad().error().code, ExitCode::kBadState) << text;

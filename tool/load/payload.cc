@@ -58,6 +58,22 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
   return {};
 }
 
+void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes) {
+  (void)arena.ForEach({destination, bytes.size()}, [&](std::span<std::byte> to) -> Result<void> {
+    memcpy(to.data(), bytes.data(), to.size());
+    bytes = bytes.subspan(to.size());
+    return {};
+  });
+}
+
+void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> bytes) {
+  (void)arena.ForEach({destination, bytes.size()}, [&](std::span<std::byte> from) -> Result<void> {
+    memcpy(bytes.data(), from.data(), from.size());
+    bytes = bytes.subspan(from.size());
+    return {};
+  });
+}
+
 Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
                                             handoff::DigestKind kind,
                                             digest::DigestFeatures features) {

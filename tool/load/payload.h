@@ -32,6 +32,10 @@ Result<SourceFile> OpenSource(system::System& system, const std::string& path,
 Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
                     PhysAddr destination);
 
+// Copies `bytes` to where they belong at `destination`; all of that is in the arena.
+void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes);
+void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> bytes);
+
 // The digests of the 2 MiB pieces of `range`, one after the other; nothing with kNone.
 Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
                                             handoff::DigestKind kind,

@@ -5,8 +5,6 @@
 #include <array>
 #include <bit>
 
-#include "tool/load/control.h"
-
 namespace khop::load {
 
 using system::System;
@@ -107,9 +105,9 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), prepared.dtb_source);
   if (!tree) return Forward(tree);
   prepared.tree = *std::move(tree);
-  const auto reserved = devicetree::ReservedRanges(*prepared.tree);
-  if (!reserved) return Forward(reserved);
-  for (const auto& entry : *reserved) prepared.forbidden.push_back(entry.range);
+  auto forbidden = ReadForbidden(*prepared.tree);
+  if (!forbidden) return Forward(forbidden);
+  prepared.forbidden = *std::move(forbidden);
   if (const auto firmware = PrepareFirmware(system, prepared); !firmware) return firmware;
 
   const auto command_line = CommandLine(system, options);
@@ -124,24 +122,14 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   tree_options.kaslr_seed = random[0] | 1;  // 0 would mean none
   const auto rng = std::as_bytes(std::span(random).subspan(1));
   tree_options.rng_seed.assign(rng.begin(), rng.end());
-  tree_options.route = "in-place";
   tree_options.from = system.KernelRelease();
-  // The size depends on no address, so this is that of the final tree.
-  const auto sized = devicetree::BuildNextTree(*prepared.tree, tree_options);
-  if (!sized) return Forward(sized);
-  prepared.sizes.dtb_size = sized->bytes.size();
   return {};
 }
 
 Result<void> PrepareMemory(System& system, Prepared& prepared) {
-  auto map = system::ReadMemoryMap(system);
+  auto map = ReadUsableMemory(system, *prepared.tree);
   if (!map) return Forward(map);
   prepared.map = *std::move(map);
-  // The next kernel sees the memory of its tree. Memory added later is "System RAM" here too, but
-  // not in the tree that firmware made. (A tree without memory nodes leaves it to the UEFI map.)
-  const auto nodes = devicetree::MemoryRanges(*prepared.tree);
-  if (!nodes) return Forward(nodes);
-  if (!nodes->empty()) prepared.map.plain = system::Intersect(prepared.map.plain, *nodes);
   prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
   // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
   static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};
@@ -208,11 +196,44 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
   prepared.sizes.text_offset = prepared.header.text_offset;
   prepared.sizes.image_size = prepared.header.image_size;
   prepared.sizes.initrd_size = prepared.initrd_size;
-  const auto control = EstimateControlSize(prepared, options);
+  const Route first = options.route == Route::kAuto ? Route::kInPlace : options.route;
+  if (auto done = SetRoute(system, options, first, prepared); !done) return Forward(done);
+  return prepared;
+}
+
+Result<void> SetRoute(System& system, const LoadOptions& options, Route route, Prepared& prepared) {
+  prepared.tree_options.route = route == Route::kGather ? "gather" : "in-place";
+  // The size depends on no address, so this is that of the final tree.
+  const auto sized = devicetree::BuildNextTree(*prepared.tree, prepared.tree_options);
+  if (!sized) return Forward(sized);
+  prepared.sizes.dtb_size = sized->bytes.size();
+  const auto control = EstimateControlSize(system, prepared, options);
   if (!control) return Forward(control);
   prepared.sizes.control_size = *control;
   prepared.shape = MakeShape(prepared.sizes, system.PageSize());
-  return prepared;
+  return {};
+}
+
+Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree) {
+  const auto reserved = devicetree::ReservedRanges(tree);
+  if (!reserved) return Forward(reserved);
+  std::vector<PhysRange> ranges;
+  for (const auto& entry : *reserved) ranges.push_back(entry.range);
+  return ranges;
+}
+
+Result<system::MemoryMap> ReadUsableMemory(System& system, const devicetree::Tree& tree) {
+  auto map = system::ReadMemoryMap(system);
+  if (!map) return map;
+  // The next kernel sees the memory of its tree. Memory added later is "System RAM" here too, but
+  // not in the tree that firmware made. (A tree without memory nodes leaves it to the UEFI map.)
+  const auto nodes = devicetree::MemoryRanges(tree);
+  if (!nodes) return Forward(nodes);
+  if (!nodes->empty()) map->plain = system::Intersect(map->plain, *nodes);
+  const auto removable = system::RemovableMemory(system);
+  if (!removable) return Forward(removable);
+  map->plain = system::Subtract(map->plain, *removable);
+  return map;
 }
 
 }  // namespace khop::load

@@ -16,14 +16,20 @@
 #include "tool/devicetree/next_tree.h"
 #include "tool/devicetree/tree.h"
 #include "tool/image/image.h"
+#include "tool/load/control.h"
 #include "tool/load/payload.h"
 #include "tool/load/placement.h"
+#include "tool/report/segment.h"
 #include "tool/system/memory_map.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
 
-enum class Route : uint8_t { kAuto, kInPlace };
+enum class Route : uint8_t {
+  kAuto,  // the first that works, in this order
+  kInPlace,
+  kGather,
+};
 
 struct LoadOptions {
   std::string kernel;
@@ -33,6 +39,7 @@ struct LoadOptions {
   std::string append;
   std::optional<std::string> dtb;  // else the running kernel's, /sys/firmware/fdt
   Route route = Route::kAuto;
+  MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
   std::span<const std::byte> blob;  // the relocator, its BlobHeader first
 };
@@ -50,7 +57,8 @@ struct Prepared {
   std::string console;               // for people; empty: none
   relocator::LastWords last_words = {};
   std::vector<std::string> notes;
-  system::MemoryMap map;
+  std::vector<report::Refusal> refused;  // routes that were tried
+  system::MemoryMap map;                 // `plain`: what the next kernel may be put into
   uint32_t granule_shift = 12;
   uint32_t pa_bits = 48;
   PayloadSizes sizes;
@@ -62,6 +70,16 @@ inline constexpr uint64_t kInitrdAlignment = 4;
 
 // The machine must let khop kexec (system::CheckKexec) already.
 Result<Prepared> Prepare(system::System& system, const LoadOptions& options);
+
+// Prepares for another route than the first: the next tree names it.
+Result<void> SetRoute(system::System& system, const LoadOptions& options, Route route,
+                      Prepared& prepared);
+
+// The memory map; `plain` without what `tree` (the next kernel's) does not name as memory and
+// without what can be removed. Errors: kSystemCall, kNotRoot, kBadDeviceTree.
+Result<system::MemoryMap> ReadUsableMemory(system::System& system, const devicetree::Tree& tree);
+// What a tree reserves. Errors: kBadDeviceTree.
+Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree);
 
 // The command line that the options ask for. Errors: kSystemCall.
 Result<std::string> CommandLine(system::System& system, const LoadOptions& options);

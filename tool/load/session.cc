@@ -1,11 +1,40 @@
 // SPDX-License-Identifier: MIT
 #include "tool/load/session.h"
 
+#include <algorithm>
+
+#include "tool/load/unowned.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
 
 using system::System;
+
+namespace {
+
+constexpr const char* kCompaction = "/proc/sys/vm/compact_unevictable_allowed";
+
+Result<void> RestoreCompaction(System& system, uint64_t before) {
+  const auto now = system::ReadNumber(system, kCompaction);
+  // Somebody else may have set it since.
+  if (!now || *now != 0) return {};
+  const auto written = system::WriteFile(system, kCompaction, std::to_string(before) + "\n");
+  if (!written) return FailErrno(ExitCode::kSystemCall, kCompaction, written.error().value);
+  return {};
+}
+
+void AddLent(std::vector<LentPages>& to, const std::vector<LentPages>& more) {
+  for (const LentPages& pages : more) {
+    const auto same = std::ranges::find(to, pages.page_size, &LentPages::page_size);
+    if (same == to.end()) {
+      to.push_back(pages);
+    } else {
+      same->count += pages.count;
+    }
+  }
+}
+
+}  // namespace
 
 Result<Session> Session::Open(System& system) {
   auto store = StateStore::Open(system);
@@ -41,6 +70,13 @@ Result<void> Session::LoadControl(const Loaded& loaded, std::span<const std::byt
   return {};
 }
 
+// Only a route that writes to memory which is not khop's has to look.
+Ranges Session::FindBusy(const Loaded& loaded) const {
+  if (loaded.plan.route != "gather") return {};
+  // What cannot be seen now, exec will see.
+  return FindBusyDestinations(*system_, loaded).value_or(Ranges{});
+}
+
 Result<void> Session::RemoveOthers() {
   for (int slot = 0; slot < kSlots; ++slot) {
     if (state_.current && state_.current->arena.slot == slot) continue;
@@ -48,10 +84,36 @@ Result<void> Session::RemoveOthers() {
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);
     store_.RemoveControl(slot);
   }
-  if (!state_.settle) return {};
-  if (const auto restored = RestorePool(*system_, *state_.settle); !restored) return restored;
+  if (!state_.settle.empty()) {
+    if (const auto restored = RestorePools(*system_, state_.settle); !restored) return restored;
+    State next = state_;
+    next.settle.clear();
+    if (const auto set = Set(std::move(next)); !set) return set;
+  }
+  return ReleaseCompaction();
+}
+
+Result<void> Session::HoldCompaction() {
+  const auto now = system::ReadNumber(*system_, kCompaction);
+  // A kernel without compaction has no such file, and moves nothing.
+  if (!now || *now == 0) return {};
+  if (!state_.compaction) {
+    State next = state_;
+    next.compaction = *now;
+    if (const auto set = Set(std::move(next)); !set) return set;
+  }
+  const auto written = system::WriteFile(*system_, kCompaction, "0\n");
+  if (!written) return FailErrno(ExitCode::kSystemCall, kCompaction, written.error().value);
+  return {};
+}
+
+Result<void> Session::ReleaseCompaction() {
+  if (!state_.compaction || (state_.current && state_.current->arena.has_base_pages())) return {};
+  if (const auto restored = RestoreCompaction(*system_, *state_.compaction); !restored) {
+    return restored;
+  }
   State next = state_;
-  next.settle.reset();
+  next.compaction.reset();
   return Set(std::move(next));
 }
 
@@ -59,10 +121,11 @@ Result<void> Session::RemoveOthers() {
 Result<void> Session::FinishCommit() {
   State next;
   next.current = state_.pending->loaded;
-  if (state_.current && state_.current->arena.pool_pages != 0) {
-    const auto pool = PoolWithout(*system_, state_.current->arena.pool_pages);
-    if (!pool) return Forward(pool);
-    next.settle = *pool;
+  next.compaction = state_.compaction;
+  if (state_.current && state_.current->arena.slot != next.current->arena.slot) {
+    auto pools = PoolsWithout(*system_, state_.current->arena.lent);
+    if (!pools) return Forward(pools);
+    next.settle = *std::move(pools);
   }
   if (const auto set = Set(std::move(next)); !set) return set;
   return RemoveOthers();
@@ -82,7 +145,11 @@ Result<void> Session::Recover() {
         // Whether the old or the new image is loaded cannot be seen: load the new one once more.
         if (*loaded) {
           const auto control = store_.ReadControl(pending.slot);
-          const auto arena = Arena::Open(*system_, pending.loaded->arena);
+          // Pages that have moved are for exec to deal with, where the route can.
+          uint64_t moved = 0;
+          const auto arena = pending.loaded->plan.route == "gather"
+                                 ? Arena::Adopt(*system_, pending.loaded->arena, &moved)
+                                 : Arena::Open(*system_, pending.loaded->arena);
           if (!control || !arena) {
             const auto cleared = Clear(false);
             return cleared ? Result<void>() : Forward(cleared);
@@ -96,86 +163,100 @@ Result<void> Session::Recover() {
       case Phase::kBuilding:
         break;
     }
-    PoolRecord pool = pending.pool;
-    if (pending.loaded) {
-      const auto without = PoolWithout(*system_, pending.loaded->arena.pool_pages);
-      if (!without) return Forward(without);
-      pool = *without;
-      // Told first: after the pages are gone nobody could see what is left to do.
-      if (const auto told = BeginBuild(pending.slot, pool); !told) return told;
+    // Only a new plan for the arena that is loaded is of the current one's slot: that one stays.
+    if (!state_.current || state_.current->arena.slot != pending.slot) {
+      PoolRecords pools = pending.pools;
+      if (pending.loaded) {
+        auto without = PoolsWithout(*system_, pending.loaded->arena.lent);
+        if (!without) return Forward(without);
+        pools = *std::move(without);
+        // Told first: after the pages are gone nobody could see what is left to do.
+        if (const auto told = BeginBuild(pending.slot, pools); !told) return told;
+      }
+      if (const auto gone = RemoveSlot(*system_, pending.slot); !gone) return Forward(gone);
+      if (const auto restored = RestorePools(*system_, pools); !restored) return restored;
     }
-    if (const auto removed = RemoveSlot(*system_, pending.slot); !removed) return Forward(removed);
-    if (const auto restored = RestorePool(*system_, pool); !restored) return restored;
-    State next;
-    next.current = state_.current;
+    State next = state_;
+    next.pending.reset();
     if (const auto set = Set(std::move(next)); !set) return set;
   }
   const auto loaded = system::KexecLoaded(*system_);
   if (!loaded) return Forward(loaded);
   // Without a state nobody knows whether an orphaned arena belongs to the image that is loaded.
-  if (!state_.current && !state_.settle && *loaded) return {};
+  if (!state_.current && state_.settle.empty() && *loaded) return ReleaseCompaction();
   return RemoveOthers();
 }
 
-Result<void> Session::BeginBuild(int slot, const PoolRecord& pool) {
-  State next;
-  next.current = state_.current;
-  next.pending = Pending{.phase = Phase::kBuilding, .slot = slot, .pool = pool, .loaded = {}};
+Result<void> Session::BeginBuild(int slot, const PoolRecords& pools) {
+  State next = state_;
+  next.pending = Pending{.phase = Phase::kBuilding, .slot = slot, .pools = pools, .loaded = {}};
   return Set(std::move(next));
 }
 
 Result<void> Session::CancelBuild() {
-  State next;
-  next.current = state_.current;
-  return Set(std::move(next));
+  State next = state_;
+  next.pending.reset();
+  if (const auto set = Set(std::move(next)); !set) return set;
+  return ReleaseCompaction();
 }
 
 Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
   const int slot = loaded.arena.slot;
   if (const auto kept = store_.WriteControl(slot, control.bytes); !kept) return kept;
-  State next;
-  next.current = state_.current;
+  State next = state_;
   next.pending = Pending{.phase = Phase::kCommitting,
                          .slot = slot,
-                         .pool = {},  // put back already
+                         .pools = {},  // put back already
                          .loaded = std::move(loaded)};
   if (const auto set = Set(std::move(next)); !set) return set;
-  if (const auto done = LoadControl(*state_.pending->loaded, control.bytes); !done) {
+  Loaded& fresh = *state_.pending->loaded;
+  const auto before = FindBusy(fresh);
+  if (const auto done = LoadControl(fresh, control.bytes); !done) {
     store_.RemoveControl(slot);
     return done;
   }
   // The new image is loaded, whatever comes; what cannot be finished the next khop will.
   committed_ = true;
+  // Destinations that were free or a process's just before and are not now: the kernel's copy of
+  // the control area. The pages of an earlier copy may be that of the new one, or be on their way
+  // back.
+  fresh.taken = Without(FindBusy(fresh), Without(before, fresh.taken));
   return FinishCommit();
 }
 
 Result<bool> Session::Clear(bool forced) {
-  if (state_.settle) {
+  if (!state_.settle.empty()) {
     if (const auto settled = RemoveOthers(); !settled) return Forward(settled);
   }
   int segments = 0;
   for (int slot = 0; slot < kSlots; ++slot) segments += CountSegments(*system_, slot);
-  if (!state_.current && !state_.pending && segments == 0 && !forced) return false;
+  if (state_.empty() && segments == 0 && !forced) return false;
   const auto loaded = system::KexecLoaded(*system_);
   if (!loaded) return Forward(loaded);
   State next = state_;
   if (!next.pending) next.pending = Pending{};
   if (next.pending->phase != Phase::kUnloading) {
-    // By how much the pool is larger for the arenas that go.
-    uint64_t lent = next.current ? next.current->arena.pool_pages : 0;
-    PoolRecord& pool = next.pending->pool;
-    if (next.pending->phase == Phase::kBuilding && pool.target != 0) {
-      pool.persistent = pool.persistent > lent ? pool.persistent - lent : 0;
-    } else {
-      if (next.pending->loaded) lent += next.pending->loaded->arena.pool_pages;
-      const auto without = PoolWithout(*system_, lent);
-      if (!without) return Forward(without);
-      pool = *without;
+    // By how much the pools are larger for the arenas that go.
+    std::vector<LentPages> lent;
+    if (next.current) AddLent(lent, next.current->arena.lent);
+    PoolRecords& pools = next.pending->pools;
+    // A new plan for the arena that is loaded is no arena of its own.
+    if (next.pending->loaded && (!next.current || next.current->arena.slot != next.pending->slot)) {
+      AddLent(lent, next.pending->loaded->arena.lent);
     }
+    for (PoolRecord& pool : pools) {
+      const auto mine = std::ranges::find(lent, pool.page_size, &LentPages::page_size);
+      if (mine == lent.end()) continue;
+      pool.persistent = pool.persistent > mine->count ? pool.persistent - mine->count : 0;
+      lent.erase(mine);
+    }
+    const auto without = PoolsWithout(*system_, lent);
+    if (!without) return Forward(without);
+    pools.insert(pools.end(), without->begin(), without->end());
   }
   next.pending->phase = Phase::kUnloading;
   next.pending->loaded.reset();
-  const PoolRecord pool = next.pending->pool;
+  const PoolRecords pools = next.pending->pools;
   if (const auto set = Set(std::move(next)); !set) return Forward(set);
   if (*loaded) {
     // An image whose memory is about to go must not stay loaded.
@@ -187,7 +268,11 @@ Result<bool> Session::Clear(bool forced) {
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);
     store_.RemoveControl(slot);
   }
-  if (const auto restored = RestorePool(*system_, pool); !restored) return Forward(restored);
+  if (const auto restored = RestorePools(*system_, pools); !restored) return Forward(restored);
+  if (state_.compaction) {
+    const auto restored = RestoreCompaction(*system_, *state_.compaction);
+    if (!restored) return Forward(restored);
+  }
   if (const auto set = Set(State{}); !set) return Forward(set);
   return true;
 }

@@ -25,10 +25,14 @@ class Session {
   StateStore& store() { return store_; }
 
   // Writes that a load into `slot` is under way.
-  Result<void> BeginBuild(int slot, const PoolRecord& pool);
+  Result<void> BeginBuild(int slot, const PoolRecords& pools);
+  // Makes compaction leave locked pages alone until no arena needs that any more. A load is under
+  // way.
+  Result<void> HoldCompaction();
   // Forgets it.
   Result<void> CancelBuild();
-  // Loads `control` and makes `loaded` the current one; the arena before it is given back.
+  // Loads `control` and makes `loaded` the current one; the arena before it is given back, unless
+  // it is the same.
   Result<void> Commit(Loaded loaded, const ControlArea& control);
   // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
@@ -45,6 +49,8 @@ class Session {
   Result<void> LoadControl(const Loaded& loaded, std::span<const std::byte> bytes);
   Result<void> FinishCommit();
   Result<void> RemoveOthers();
+  std::vector<PhysRange> FindBusy(const Loaded& loaded) const;
+  Result<void> ReleaseCompaction();
 
   system::System* system_;
   StateStore store_;

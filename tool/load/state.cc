@@ -15,7 +15,8 @@ constexpr const char* kDirectory = "/run/khop";
 constexpr const char* kStateFile = "/run/khop/state.json";
 constexpr const char* kLockFile = "/run/khop/lock";
 constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
-constexpr uint64_t kMaxState = 16 << 20;
+constexpr uint64_t kMaxState = 64 << 20;
+constexpr uint64_t kMaxControl = uint64_t{1} << 30;
 
 std::string ControlFile(int slot) { return "/run/khop/control." + std::to_string(slot); }
 
@@ -65,7 +66,7 @@ Result<State> StateStore::Read() {
 }
 
 Result<void> StateStore::Write(const State& state) {
-  if (!state.current && !state.pending && !state.settle) {
+  if (state.empty()) {
     const auto gone = system_->Unlink(kStateFile);
     if (!gone && gone.error().value != ENOENT) {
       return FailErrno(ExitCode::kSystemCall, kStateFile, gone.error().value);
@@ -92,7 +93,7 @@ Result<void> StateStore::WriteControl(int slot, std::span<const std::byte> bytes
 
 Result<std::string> StateStore::ReadControl(int slot) {
   const std::string path = ControlFile(slot);
-  auto bytes = ReadFile(*system_, path, kMaxState);
+  auto bytes = ReadFile(*system_, path, kMaxControl);
   if (!bytes) return FailErrno(ExitCode::kBadState, path, bytes.error().value);
   return *std::move(bytes);
 }

@@ -13,6 +13,7 @@
 #include "core/handoff/handoff.h"
 #include "tool/base/error.h"
 #include "tool/load/arena.h"
+#include "tool/load/control.h"
 #include "tool/report/plan.h"
 #include "tool/system/system.h"
 
@@ -33,6 +34,10 @@ struct Loaded {
   uint64_t stamp = 0;  // physical address of the stamp word
   handoff::DigestKind digest_kind = handoff::DigestKind::kSha256;
   std::vector<Verified> verified;
+  MmuMode mmu = MmuMode::kAuto;  // as asked for
+  // Pages of unowned destinations that the running kernel took while it loaded the control area:
+  // its copy and its page tables, which are of no use to anybody once the relocator runs.
+  std::vector<PhysRange> taken;
 };
 
 enum class Phase : uint8_t {
@@ -45,15 +50,19 @@ enum class Phase : uint8_t {
 struct Pending {
   Phase phase = Phase::kBuilding;
   int slot = 0;
-  PoolRecord pool;
+  PoolRecords pools;
   std::optional<Loaded> loaded;  // kCommitting
 };
 
 struct State {
   std::optional<Loaded> current;
   std::optional<Pending> pending;
-  // What the pool has to become once every arena but the current one is gone.
-  std::optional<PoolRecord> settle;
+  // What the pools have to become once every arena but the current one is gone.
+  PoolRecords settle;
+  // vm.compact_unevictable_allowed as it was before khop set it to 0 for locked base pages.
+  std::optional<uint64_t> compaction;
+
+  bool empty() const { return !current && !pending && settle.empty() && !compaction; }
 };
 
 // The open, locked state. Only one exists on the machine at any time.

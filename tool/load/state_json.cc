@@ -7,6 +7,14 @@
 namespace khop {
 
 // NOLINTBEGIN: macros of nlohmann-json
+static void to_json(nlohmann::json& json, const PhysRange& range) {
+  json = {range.start.value, range.size};
+}
+static void from_json(const nlohmann::json& json, PhysRange& range) {
+  json.at(0).get_to(range.start.value);
+  json.at(1).get_to(range.size);
+}
+
 namespace devicetree {
 NLOHMANN_JSON_SERIALIZE_ENUM(ChangeKind, {{ChangeKind::kAdded, "added"},
                                           {ChangeKind::kRemoved, "removed"},
@@ -21,11 +29,11 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControlArea, start, size, blob_bytes, stack_b
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaPages, page_size, count)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Refusal, route, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PlanFile, path, size)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, route, route_reason, refused, kernel, kernel_format,
-                                   kernel_version, kernel_image_size, kernel_page_size, initrds,
-                                   command_line, dtb_source, entry, segments, bytes_in_place,
-                                   bytes_to_move, control, arena, digest, bytes_to_verify, console,
-                                   conduit, dtb_changes, notes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, route, route_reason, refused, mmu, mmu_reason, kernel,
+                                   kernel_format, kernel_version, kernel_image_size,
+                                   kernel_page_size, initrds, command_line, dtb_source, entry,
+                                   segments, bytes_in_place, bytes_to_move, moves, control, arena,
+                                   digest, bytes_to_verify, console, conduit, dtb_changes, notes)
 }  // namespace report
 
 namespace handoff {
@@ -35,29 +43,45 @@ NLOHMANN_JSON_SERIALIZE_ENUM(DigestKind, {{DigestKind::kNone, "none"},
 }  // namespace handoff
 
 namespace load {
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaSegment, key, id, size)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PoolRecord, persistent, target)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaSegment, key, id, size, page_size, base)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PoolRecord, page_size, persistent, target)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LentPages, page_size, count)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Verified, start, size, digests)
+NLOHMANN_JSON_SERIALIZE_ENUM(MmuMode, {{MmuMode::kAuto, "auto"},
+                                       {MmuMode::kOn, "on"},
+                                       {MmuMode::kOff, "off"}})
 NLOHMANN_JSON_SERIALIZE_ENUM(Phase, {{Phase::kBuilding, "building"},
                                      {Phase::kCommitting, "committing"},
                                      {Phase::kUnloading, "unloading"}})
 
-// A page is three numbers: there may be thousands.
-static void to_json(nlohmann::json& json, const ArenaPage& page) {
-  json = {page.segment, page.index, page.address.value};
+static void to_json(nlohmann::json& json, const ArenaRecord& arena) {
+  json = {{"slot", arena.slot},
+          {"segments", arena.segments},
+          {"extents", EncodeExtents(*arena.extents)},
+          {"lent", arena.lent}};
 }
-static void from_json(const nlohmann::json& json, ArenaPage& page) {
-  json.at(0).get_to(page.segment);
-  json.at(1).get_to(page.index);
-  json.at(2).get_to(page.address.value);
+// Thrown to DecodeState() by what nlohmann-json calls: it has no other way.
+struct BadExtents : nlohmann::json::exception {
+  BadExtents() : nlohmann::json::exception(900, "extents") {}
+};
+static void from_json(const nlohmann::json& json, ArenaRecord& arena) {
+  json.at("slot").get_to(arena.slot);
+  json.at("segments").get_to(arena.segments);
+  json.at("lent").get_to(arena.lent);
+  auto extents = DecodeExtents(json.at("extents").get_ref<const std::string&>());
+  if (!extents) throw BadExtents();
+  for (const Extent& extent : *extents) {
+    if (extent.segment >= arena.segments.size()) throw BadExtents();
+  }
+  arena.extents = std::make_shared<const std::vector<Extent>>(*std::move(extents));
 }
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArenaRecord, slot, segments, pages, pool_pages)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loaded, plan, loaded_at, arena, stamp, digest_kind, verified)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loaded, plan, loaded_at, arena, stamp, digest_kind, verified,
+                                   mmu, taken)
 // NOLINTEND
 
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr const char* kFile = "the state of khop (/run/khop/state.json)";
 
 }  // namespace
@@ -68,10 +92,11 @@ std::string EncodeState(const State& state, const std::string& boot_id) {
   if (state.pending) {
     json["pending"] = {{"phase", state.pending->phase},
                        {"slot", state.pending->slot},
-                       {"pool", state.pending->pool}};
+                       {"pools", state.pending->pools}};
     if (state.pending->loaded) json["pending"]["loaded"] = *state.pending->loaded;
   }
-  if (state.settle) json["settle"] = *state.settle;
+  if (!state.settle.empty()) json["settle"] = state.settle;
+  if (state.compaction) json["compaction"] = *state.compaction;
   // Paths need not be UTF-8.
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
@@ -89,12 +114,13 @@ Result<State> DecodeState(const std::string& text, std::string* boot_id) {
     *boot_id = json.at("boot_id").get<std::string>();
     State state;
     if (json.contains("current")) state.current = json["current"].get<Loaded>();
-    if (json.contains("settle")) state.settle = json["settle"].get<PoolRecord>();
+    if (json.contains("settle")) state.settle = json["settle"].get<PoolRecords>();
+    if (json.contains("compaction")) state.compaction = json["compaction"].get<uint64_t>();
     if (json.contains("pending")) {
       const nlohmann::json& from = json["pending"];
       Pending pending{.phase = from.at("phase").get<Phase>(),
                       .slot = from.at("slot").get<int>(),
-                      .pool = from.at("pool").get<PoolRecord>(),
+                      .pools = from.at("pools").get<PoolRecords>(),
                       .loaded = {}};
       if (from.contains("loaded")) pending.loaded = from["loaded"].get<Loaded>();
       if (pending.slot < 0 || pending.slot >= kSlots ||

@@ -84,8 +84,15 @@ LoadOptions TestMachine::Options() const {
 }
 
 TestMachine::Footprint TestMachine::Look() const {
-  return {system.pool_persistent, system.pool_total(), system.free_pages.size(),
-          system.segment_count(), system.loaded != nullptr};
+  Footprint look{.pools = {},
+                 .base_pages = system.base_pages.size(),
+                 .compaction = system.files().at("/proc/sys/vm/compact_unevictable_allowed").text,
+                 .segments = system.segment_count(),
+                 .loaded = system.loaded != nullptr};
+  for (const auto& [size, pool] : system.pools) {
+    look.pools[size] = {pool.persistent, system.pool_total(size), pool.free.size()};
+  }
+  return look;
 }
 
 }  // namespace khop::load

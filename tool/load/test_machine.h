@@ -2,6 +2,8 @@
 // A fake machine on which khop can load: a kernel, initrds, a device tree, a relocator blob.
 #pragma once
 
+#include <array>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,9 +26,9 @@ struct TestMachine {
 
   // What has to be the same after a load that failed, and after unload.
   struct Footprint {
-    uint64_t pool_persistent;
-    uint64_t pool_total;
-    uint64_t free_pages;
+    std::map<uint64_t, std::array<uint64_t, 3>> pools;  // persistent, total, free, by page size
+    uint64_t base_pages;
+    std::string compaction;
     size_t segments;
     bool loaded;
     friend bool operator==(const Footprint&, const Footprint&) = default;

@@ -47,8 +47,8 @@ std::string RenderText(const Plan& plan) {
   page.Gap();
   AddMemory(page, plan.segments, plan.control);
   page.Field("Entry", Hex(plan.entry));
-  page.Field("Payload", HumanBytes(plan.bytes_in_place) + " in place, " +
-                            HumanBytes(plan.bytes_to_move) + " to move");
+  page.Field("Payload", PayloadText(plan.bytes_in_place, plan.bytes_to_move, plan.moves));
+  if (!plan.mmu.empty()) page.Field("MMU", MmuText(plan.mmu, plan.mmu_reason));
   page.Field("Arena", ArenaText(plan.arena));
   page.Field("Digest", plan.digest == "none" || plan.digest.empty()
                            ? "none: a damaged payload would not be noticed"
@@ -97,6 +97,9 @@ std::string ToJson(const Plan& plan) {
                      {"segments", ToJson(plan.segments)},
                      {"bytes_in_place", plan.bytes_in_place},
                      {"bytes_to_move", plan.bytes_to_move},
+                     {"moves", plan.moves},
+                     {"mmu", plan.mmu},
+                     {"mmu_reason", plan.mmu_reason},
                      {"control", ToJson(plan.control)},
                      {"arena", ToJson(plan.arena)},
                      {"digest", plan.digest},

@@ -18,9 +18,11 @@ struct PlanFile {
 };
 
 struct Plan {
-  std::string route;         // "in-place"
+  std::string route;         // "in-place", "gather"
   std::string route_reason;  // why this one: "a run of 21 pages of 2 MiB is free"
   std::vector<Refusal> refused;
+  std::string mmu;  // "on" or "off", while bytes are moved and verified
+  std::string mmu_reason;
 
   PlanFile kernel;
   std::string kernel_format;       // "Image"
@@ -35,6 +37,7 @@ struct Plan {
   std::vector<Segment> segments;  // the payload, by address
   uint64_t bytes_in_place = 0;
   uint64_t bytes_to_move = 0;  // copied in the blackout
+  uint64_t moves = 0;          // by so many copies
   ControlArea control;
   std::vector<ArenaPages> arena;
 

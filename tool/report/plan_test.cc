@@ -12,6 +12,8 @@ namespace {
 Plan SomePlan() {
   Plan plan;
   plan.route = "in-place";
+  plan.mmu = "off";
+  plan.mmu_reason = "asked for";
   plan.route_reason = "21 pages of 2 MiB in one run, from 0x40200000 on, hold the whole payload";
   plan.refused = {{"reserved", "no crashkernel= memory"}};
   plan.kernel = {"/boot/vmlinuz-6.12.94+deb13-arm64", 39426048};
@@ -62,6 +64,7 @@ Memory
              relocator 20 KiB, stack 16 KiB, hand-off 8 KiB, page tables 24 KiB
 Entry        0x40200000
 Payload      41.0 MiB in place, 0 bytes to move
+MMU          off: asked for
 Arena        21 pages of 2 MiB, 1 page of 32 MiB (74 MiB)
 Digest       sha256 over 41.0 MiB
 On failure   a line on pl011 at 0x9000000 (/pl011@9000000), then PSCI
@@ -102,6 +105,9 @@ TEST(PlanJson, HoldsEverything) {
   EXPECT_EQ(json["segments"][0]["name"], "kernel");
   EXPECT_EQ(json["segments"][0]["end"], 0x42900000);
   EXPECT_EQ(json["bytes_to_move"], 0);
+  EXPECT_EQ(json["moves"], 0);
+  EXPECT_EQ(json["mmu"], "off");
+  EXPECT_EQ(json["mmu_reason"], "asked for");
   EXPECT_EQ(json["control"]["table_bytes"], 24576);
   EXPECT_EQ(json["arena"][0]["count"], 21);
   EXPECT_EQ(json["dtb_changes"][2]["change"], "removed");

@@ -53,6 +53,8 @@ std::string RenderText(const Status& status) {
     page.Field("Command line", status.command_line.empty() ? "(empty)" : status.command_line);
     AddMemory(page, status.segments, status.control);
     page.Field("Entry", Hex(status.entry));
+    page.Field("Payload", PayloadText(status.bytes_in_place, status.bytes_to_move, status.moves));
+    if (!status.mmu.empty()) page.Field("MMU", MmuText(status.mmu, status.mmu_reason));
     page.Field("Arena", ArenaText(status.arena));
     page.Field("Digest", status.digest);
   }
@@ -88,6 +90,11 @@ std::string ToJson(const Status& status) {
     json["segments"] = ToJson(status.segments);
     json["control"] = ToJson(status.control);
     json["arena"] = ToJson(status.arena);
+    json["bytes_in_place"] = status.bytes_in_place;
+    json["bytes_to_move"] = status.bytes_to_move;
+    json["moves"] = status.moves;
+    json["mmu"] = status.mmu;
+    json["mmu_reason"] = status.mmu_reason;
     json["digest"] = status.digest;
   }
   json["checks"] = checks;

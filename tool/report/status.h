@@ -38,6 +38,11 @@ struct Status {
   std::vector<Segment> segments;
   ControlArea control;
   std::vector<ArenaPages> arena;
+  std::string mmu;  // "on" or "off"
+  std::string mmu_reason;
+  uint64_t bytes_in_place = 0;
+  uint64_t bytes_to_move = 0;
+  uint64_t moves = 0;
   std::string digest;
   // With any LoadedBy: what was checked. Leftovers of an earlier khop are a failed check.
   std::vector<Check> checks;

@@ -21,6 +21,11 @@ Status Loaded() {
   status.segments = {{"kernel", 0x40200000, 0x2700000, 0x2700000}};
   status.control = {0x5fe00000, 0x1c000, 20480, 16384, 8192, 24576};
   status.arena = {{uint64_t{2} << 20, 21}};
+  status.mmu = "on";
+  status.mmu_reason = "the page tables fit";
+  status.bytes_in_place = 0x2600000;
+  status.bytes_to_move = 0x100000;
+  status.moves = 3;
   status.digest = "sha256";
   status.checks = {{"pages", true, "21 of 21 in their places"}, {"kernel image", true, ""}};
   return status;
@@ -50,6 +55,8 @@ Memory
   control    0x00005fe00000 - 0x00005fe1bfff    112 KiB
              relocator 20 KiB, stack 16 KiB, hand-off 8 KiB, page tables 24 KiB
 Entry        0x40200000
+Payload      38 MiB in place, 1 MiB to move (in 3 moves)
+MMU          on: the page tables fit
 Arena        21 pages of 2 MiB (42 MiB)
 Digest       sha256
 Crash image  not loaded

@@ -105,6 +105,19 @@ std::string ArenaText(const std::vector<ArenaPages>& arena) {
   return text;
 }
 
+std::string PayloadText(uint64_t bytes_in_place, uint64_t bytes_to_move, uint64_t moves) {
+  std::string text =
+      HumanBytes(bytes_in_place) + " in place, " + HumanBytes(bytes_to_move) + " to move";
+  if (moves != 0) {
+    text += " (in " + std::to_string(moves) + (moves == 1 ? " move)" : " moves)");
+  }
+  return text;
+}
+
+std::string MmuText(const std::string& mmu, const std::string& reason) {
+  return mmu + (reason.empty() ? "" : ": " + reason);
+}
+
 void AddChanges(TextPage& page, const std::vector<devicetree::Change>& changes) {
   if (changes.empty()) return;
   page.Line("Device tree changes");

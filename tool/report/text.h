@@ -33,6 +33,11 @@ class TextPage {
 
 // A table of segments and, as its last row, the control area, under the label "Memory".
 void AddMemory(TextPage& page, const std::vector<Segment>& segments, const ControlArea& control);
+// "21 MiB in place, 3 MiB to move (in 2 moves)".
+std::string PayloadText(uint64_t bytes_in_place, uint64_t bytes_to_move, uint64_t moves);
+// "on: the page tables fit".
+std::string MmuText(const std::string& mmu, const std::string& reason);
+
 // "21 pages of 2 MiB, 3 of 32 MiB (138 MiB)"; empty if there are none.
 std::string ArenaText(const std::vector<ArenaPages>& arena);
 void AddChanges(TextPage& page, const std::vector<devicetree::Change>& changes);

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "tool/system/fake_system.h"
-#include "tool/system/huge_pages.h"
 
 namespace khop::system {
 namespace {
@@ -15,18 +14,30 @@ std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
 
 }  // namespace
 
-SysResult<int> FakeSystem::ShmCreate(int key, uint64_t size) {
+SysResult<int> FakeSystem::ShmCreate(int key, uint64_t size, uint64_t unit) {
   if (const int error = Trouble()) return Err(error);
   if (ShmFind(key)) return Err(EEXIST);
-  const uint64_t pages = size / kHugePageSize;
-  if (pages > pool_pages_.size()) return Err(ENOMEM);
+  const uint64_t pages = size / unit;
+  if (unit != page_size) {
+    if (!pools.contains(unit)) return Err(EINVAL);
+    if (pages > pool_free(unit)) return Err(ENOMEM);
+  }
   Segment segment;
   segment.key = key;
   segment.size = size;
+  segment.page_size = unit;
   segment.pages.assign(pages, 0);
-  segment.memory = static_cast<std::byte*>(std::aligned_alloc(kHugePageSize, size));
+  segment.memory = static_cast<std::byte*>(std::aligned_alloc(unit, size));
   segments_[next_id_] = std::move(segment);
   return next_id_++;
+}
+
+SysResult<void> FakeSystem::ShmLock(int id) {
+  if (const int error = Trouble()) return Err(error);
+  const auto found = segments_.find(id);
+  if (found == segments_.end()) return Err(EINVAL);
+  found->second.locked = true;
+  return {};
 }
 
 SysResult<ShmInfo> FakeSystem::ShmFind(int key) {
@@ -68,17 +79,27 @@ FakeSystem::Segment* FakeSystem::SegmentAt(const std::byte* address) {
   return nullptr;
 }
 
+SysResult<void> FakeSystem::TakeMemory(uint64_t /*size*/) {
+  if (const int error = Trouble()) return Err(error);
+  return {};
+}
+
 SysResult<void> FakeSystem::Populate(std::byte* address, uint64_t size) {
   if (const int error = Trouble()) return Err(error);
   Segment* const segment = SegmentAt(address);
   if (segment == nullptr) return Err(ENOMEM);
-  const auto first = static_cast<uint64_t>(address - segment->memory) / kHugePageSize;
-  for (uint64_t i = first; i < first + size / kHugePageSize; ++i) {
+  const uint64_t unit = segment->page_size;
+  const bool base = unit == page_size;
+  const auto first = static_cast<uint64_t>(address - segment->memory) / unit;
+  for (uint64_t i = first; i < first + size / unit; ++i) {
     if (segment->pages[i] != 0) continue;
-    if (pool_pages_.empty()) return Err(ENOMEM);
-    segment->pages[i] = pool_pages_.front();
-    pool_pages_.erase(pool_pages_.begin());
-    memset(segment->memory + i * kHugePageSize, 0, kHugePageSize);
+    std::vector<uint64_t>& source = base ? base_pages : pools[unit].pooled;
+    if (source.empty()) return Err(ENOMEM);
+    segment->pages[i] = source.front();
+    source.erase(source.begin());
+    memset(segment->memory + i * unit, 0, unit);
+    const bool compacted = Find("/proc/sys/vm/compact_unevictable_allowed")->text != "0\n";
+    if (base && (!segment->locked || compacted)) ++loose_pages;
   }
   return {};
 }
@@ -87,9 +108,11 @@ SysResult<void> FakeSystem::Punch(std::byte* address, uint64_t size) {
   if (const int error = Trouble()) return Err(error);
   Segment* const segment = SegmentAt(address);
   if (segment == nullptr) return Err(EINVAL);
-  const auto first = static_cast<uint64_t>(address - segment->memory) / kHugePageSize;
-  for (uint64_t i = first; i < first + size / kHugePageSize; ++i) {
-    FreePage(segment->pages[i]);
+  const uint64_t unit = segment->page_size;
+  const auto offset = static_cast<uint64_t>(address - segment->memory);
+  if (offset % unit != 0 || size % unit != 0) return Err(EINVAL);
+  for (uint64_t i = offset / unit; i < (offset + size) / unit; ++i) {
+    FreePage(segment->pages[i], unit);
   }
   return {};
 }

@@ -10,8 +10,15 @@
 namespace khop::system {
 namespace {
 
-constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
+constexpr const char* kHuge = "/sys/kernel/mm/hugepages";
+constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-";
 constexpr const char* kPagemap = "/proc/self/pagemap";
+constexpr const char* kPageFlags = "/proc/kpageflags";
+
+// Of a path in a pool's directory.
+uint64_t PoolSize(const std::string& path) {
+  return std::strtoull(path.c_str() + std::string_view(kPool).size(), nullptr, 10) * 1024;
+}
 
 std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
 
@@ -33,10 +40,9 @@ FakeSystem::FakeSystem() {
   SetFile("/proc/sys/kernel/shmall", "18446744073692774399\n");
   SetFile("/proc/sys/kernel/kexec_load_disabled", "0\n");
   SetFile("/sys/kernel/kexec_loaded", "");
-  SetFile(std::string(kPool) + "nr_hugepages", "");
-  SetFile(std::string(kPool) + "surplus_hugepages", "");
-  SetFile(std::string(kPool) + "free_hugepages", "");
+  SetFile("/proc/sys/vm/compact_unevictable_allowed", "1\n");
   SetFile(kPagemap, "");
+  SetFile(kPageFlags, "");
   files_["/proc/self/ns/ipc"].link = files_["/proc/1/ns/ipc"].link = "ipc:[4026531839]";
 }
 
@@ -56,42 +62,61 @@ FakeSystem::FakeFile* FakeSystem::Find(const std::string& path) {
   return found == files_.end() ? nullptr : &found->second;
 }
 
-uint64_t FakeSystem::PagesInUse() const {
+uint64_t FakeSystem::PagesInUse(uint64_t huge) const {
   uint64_t count = 0;
   for (const auto& [id, segment] : segments_) {
+    if (segment.page_size != huge) continue;
     count += static_cast<uint64_t>(
         std::ranges::count_if(segment.pages, [](uint64_t p) { return p != 0; }));
   }
   return count;
 }
 
+std::vector<uint64_t> FakeSystem::Held(uint64_t huge) const {
+  std::vector<uint64_t> held;
+  for (const auto& [id, segment] : segments_) {
+    if (segment.page_size != huge) continue;
+    std::ranges::copy_if(segment.pages, std::back_inserter(held),
+                         [](uint64_t p) { return p != 0; });
+  }
+  return held;
+}
+
+uint64_t FakeSystem::pool_total(uint64_t huge) const { return pool_free(huge) + PagesInUse(huge); }
+
 // As in the kernel: pages beyond the persistent number are surplus, and those are all in use.
-uint64_t FakeSystem::pool_surplus() const {
-  const uint64_t total = pool_total();
-  return total > pool_persistent ? total - pool_persistent : 0;
+uint64_t FakeSystem::pool_surplus(uint64_t huge) const {
+  const uint64_t total = pool_total(huge);
+  const uint64_t persistent = pools.at(huge).persistent;
+  return total > persistent ? total - persistent : 0;
 }
 
-void FakeSystem::SetPool(uint64_t persistent) {
-  while (pool_total() < persistent && !free_pages.empty()) {
-    pool_pages_.push_back(free_pages.front());
-    free_pages.erase(free_pages.begin());
+void FakeSystem::SetPool(uint64_t persistent, uint64_t huge) {
+  Pool& pool = pools[huge];
+  while (pool_total(huge) < persistent && !pool.free.empty()) {
+    pool.pooled.push_back(pool.free.front());
+    pool.free.erase(pool.free.begin());
   }
-  while (pool_total() > persistent && !pool_pages_.empty()) {
-    free_pages.push_back(pool_pages_.back());
-    pool_pages_.pop_back();
+  while (pool_total(huge) > persistent && !pool.pooled.empty()) {
+    pool.free.push_back(pool.pooled.back());
+    pool.pooled.pop_back();
   }
-  pool_persistent = std::min(persistent, pool_total());
+  pool.persistent = std::min(persistent, pool_total(huge));
 }
 
-void FakeSystem::FreePage(uint64_t& page) {
+void FakeSystem::FreePage(uint64_t& page, uint64_t size) {
   if (page == 0) return;
+  if (size == page_size) {
+    base_pages.push_back(std::exchange(page, 0));
+    return;
+  }
   // Decided while the page still counts as in use.
-  const bool surplus = pool_surplus() > 0;
-  (surplus ? free_pages : pool_pages_).push_back(std::exchange(page, 0));
+  const bool surplus = pool_surplus(size) > 0;
+  (surplus ? pools[size].free : pools[size].pooled).push_back(std::exchange(page, 0));
 }
 
 void FakeSystem::Destroy(std::map<int, Segment>::iterator segment) {
-  for (uint64_t& page : segment->second.pages) FreePage(page);
+  for (uint64_t& page : segment->second.pages) FreePage(page, segment->second.page_size);
   std::free(segment->second.memory);
   segments_.erase(segment);
 }
@@ -107,13 +132,12 @@ void FakeSystem::Migrate(uint64_t from, uint64_t to) {
 }
 
 std::byte* FakeSystem::PhysicalBytes(uint64_t address) {
-  const uint64_t base = address & ~((uint64_t{2} << 20) - 1);
   for (auto& [id, segment] : segments_) {
-    for (size_t i = 0; i < segment.pages.size(); ++i) {
-      if (segment.pages[i] == base) {
-        return segment.memory + (i << 21) + (address - base);
-      }
-    }
+    const uint64_t base = AlignDown(address, segment.page_size);
+    const auto page = std::ranges::find(segment.pages, base);
+    if (base == 0 || page == segment.pages.end()) continue;
+    const auto number = static_cast<uint64_t>(page - segment.pages.begin());
+    return segment.memory + number * segment.page_size + (address - base);
   }
   return nullptr;
 }
@@ -131,16 +155,19 @@ int FakeSystem::Trouble() {
   return call == fail_call ? fail_error : 0;
 }
 
-bool FakeSystem::IsPool(const std::string& path) { return path.starts_with(kPool); }
+bool FakeSystem::IsPool(const std::string& path) const {
+  return path.starts_with(kPool) && pools.contains(PoolSize(path));
+}
 
 std::string FakeSystem::PoolText(const std::string& path) const {
-  const uint64_t value = path.ends_with("/nr_hugepages")     ? pool_total()
-                         : path.ends_with("/free_hugepages") ? pool_free()
-                                                             : pool_surplus();
+  const uint64_t size = PoolSize(path);
+  const uint64_t value = path.ends_with("/nr_hugepages")     ? pool_total(size)
+                         : path.ends_with("/free_hugepages") ? pool_free(size)
+                                                             : pool_surplus(size);
   return std::to_string(value) + "\n";
 }
 
-bool FakeSystem::IsMade(const std::string& path) {
+bool FakeSystem::IsMade(const std::string& path) const {
   return IsPool(path) || path == "/sys/kernel/kexec_loaded";
 }
 
@@ -152,6 +179,7 @@ std::string FakeSystem::Contents(const std::string& path) {
 
 SysResult<int> FakeSystem::Open(const std::string& path, OpenMode mode) {
   if (const int error = Trouble()) return Err(error);
+  if (IsPool(path) && !files_.contains(path)) SetFile(path, "");
   auto found = files_.find(path);
   const bool create = mode == OpenMode::kCreate || mode == OpenMode::kCreateOrKeep;
   if (found == files_.end()) {
@@ -193,6 +221,7 @@ SysResult<size_t> FakeSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64
   if (const int error = Trouble()) return Err(error);
   const auto& open = open_[fd];
   if (open.path == kPagemap) return ReadPagemap(buffer, offset);
+  if (open.path == kPageFlags) return ReadPageFlags(buffer, offset);
   // Large files are not copied for each read.
   const std::string made = IsMade(open.path) ? Contents(open.path) : "";
   const std::string& text = IsMade(open.path) ? made : files_[open.path].text;
@@ -203,18 +232,47 @@ SysResult<size_t> FakeSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64
 }
 
 SysResult<size_t> FakeSystem::ReadPagemap(std::span<std::byte> buffer, uint64_t offset) const {
-  uint64_t entry = 0;
-  if (buffer.size() != sizeof(entry)) return Err(EINVAL);
-  const uint64_t address = offset / sizeof(entry) * page_size;
-  for (const auto& [id, segment] : segments_) {
-    const auto start = reinterpret_cast<uint64_t>(segment.memory);
-    if (!segment.mapped || address < start || address >= start + segment.size) continue;
-    const uint64_t page = segment.pages[(address - start) >> 21];
-    if (page == 0) continue;
-    entry = (page + ((address - start) & ((1 << 21) - 1))) / page_size | uint64_t{1} << 63;
+  if (buffer.size() % sizeof(uint64_t) != 0) return Err(EINVAL);
+  uint64_t address = offset / sizeof(uint64_t) * page_size;
+  for (size_t at = 0; at < buffer.size(); at += sizeof(uint64_t), address += page_size) {
+    uint64_t entry = 0;
+    for (const auto& [id, segment] : segments_) {
+      const auto start = reinterpret_cast<uint64_t>(segment.memory);
+      if (!segment.mapped || address < start || address >= start + segment.size) continue;
+      const uint64_t page = segment.pages[(address - start) / segment.page_size];
+      if (page == 0) continue;
+      entry = (page + (address - start) % segment.page_size) / page_size | uint64_t{1} << 63;
+    }
+    memcpy(buffer.data() + at, &entry, sizeof(entry));
   }
-  memcpy(buffer.data(), &entry, sizeof(entry));
-  return sizeof(entry);
+  return buffer.size();
+}
+
+SysResult<size_t> FakeSystem::ReadPageFlags(std::span<std::byte> buffer, uint64_t offset) const {
+  constexpr uint64_t kLru = 1 << 5;
+  constexpr uint64_t kBuddy = 1 << 10;
+  constexpr uint64_t kHugePage = 1 << 17;
+  constexpr uint64_t kUnevictable = 1 << 18;
+  if (buffer.size() % sizeof(uint64_t) != 0) return Err(EINVAL);
+  std::map<uint64_t, uint64_t> flags = page_flags;
+  for (const auto& [id, segment] : segments_) {
+    for (const uint64_t page : segment.pages) {
+      if (page == 0) continue;
+      for (uint64_t at = 0; at < segment.page_size; at += page_size) {
+        flags[page + at] = segment.page_size == page_size ? kLru | kUnevictable : kHugePage;
+      }
+    }
+  }
+  if (loaded) {
+    for (const uint64_t page : kexec_pages) flags[page] = 0;
+  }
+  uint64_t address = offset / sizeof(uint64_t) * page_size;
+  for (size_t at = 0; at < buffer.size(); at += sizeof(uint64_t), address += page_size) {
+    const auto found = flags.find(address);
+    const uint64_t value = found == flags.end() ? kBuddy : found->second;
+    memcpy(buffer.data() + at, &value, sizeof(value));
+  }
+  return buffer.size();
 }
 
 SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
@@ -223,7 +281,9 @@ SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
   if (!open.write) return Err(EBADF);
   const std::string text(reinterpret_cast<const char*>(data.data()), data.size());
   if (IsPool(open.path)) {
-    SetPool(std::strtoull(text.c_str(), nullptr, 10));
+    SetPool(std::strtoull(text.c_str(), nullptr, 10), PoolSize(open.path));
+  } else if (open.path.starts_with("/proc/sys/")) {
+    files_[open.path].text = text;
   } else {
     files_[open.path].text += text;
   }
@@ -259,6 +319,26 @@ SysResult<std::string> FakeSystem::ReadLink(const std::string& path) {
   return found->second.link;
 }
 
+SysResult<std::vector<std::string>> FakeSystem::ListDirectory(const std::string& path) {
+  if (const int error = Trouble()) return Err(error);
+  std::vector<std::string> names;
+  if (path == kHuge) {
+    for (const auto& [size, pool] : pools) {
+      names.push_back("hugepages-" + std::to_string(size / 1024) + "kB");
+    }
+    return names;
+  }
+  const std::string prefix = path + "/";
+  for (const auto& [name, file] : files_) {
+    if (!name.starts_with(prefix)) continue;
+    std::string entry = name.substr(prefix.size());
+    entry.resize(std::min(entry.find('/'), entry.size()));
+    if (names.empty() || names.back() != entry) names.push_back(std::move(entry));
+  }
+  if (names.empty()) return Err(ENOENT);
+  return names;
+}
+
 SysResult<void> FakeSystem::Lock(int /*fd*/) {
   if (const int error = Trouble()) return Err(error);
   if (lock_held) return Err(EWOULDBLOCK);
@@ -279,6 +359,7 @@ SysResult<void> FakeSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegme
     return Err(EADDRNOTAVAIL);
   }
   if (segment.buffer.size() > segment.size) return Err(EINVAL);
+  if (segment.size > kexec_limit) return Err(ENOMEM);
   loaded = std::make_unique<LoadedImage>();
   loaded->entry = entry.value;
   loaded->destination = segment.destination.value;

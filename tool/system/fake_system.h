@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A machine for tests: files in memory, a pool of huge pages at chosen physical addresses, SysV
-// segments, a kexec that takes anything sound. Any call can be made to fail, or to be the last that
-// the process did (as a SIGKILL there would).
+// A machine for tests: files in memory, huge and base pages at chosen physical addresses, SysV
+// segments, page flags, a kexec that takes anything sound. Any call can be made to fail, or to be
+// the last that the process did (as a SIGKILL there would).
 #pragma once
 
 #include <map>
@@ -29,20 +29,38 @@ class FakeSystem final : public System {
   void SetFile(const std::string& path, std::string text);
   void Remove(const std::string& path) { files_.erase(path); }
   FakeFile* Find(const std::string& path);
+  const std::map<std::string, FakeFile>& files() const { return files_; }
 
-  // 2 MiB pages that the kernel has free, in the order in which it hands them out.
-  std::vector<uint64_t> free_pages;
-  uint64_t pool_persistent = 0;  // an administrator's; they come from free_pages too
-  uint64_t pool_surplus() const;
-  uint64_t pool_total() const { return pool_pages_.size() + PagesInUse(); }
-  uint64_t pool_free() const { return pool_pages_.size(); }
+  // hugetlb pages of one size. A test may add sizes; 2 MiB are always there.
+  struct Pool {
+    std::vector<uint64_t> free;    // that the kernel could have, in the order of handing out
+    uint64_t persistent = 0;       // an administrator's; they come from `free` too
+    std::vector<uint64_t> pooled;  // in the pool and free
+  };
+  static constexpr uint64_t kDefaultHuge = uint64_t{2} << 20;
+  std::map<uint64_t, Pool> pools;                                // by page size
+  std::vector<uint64_t>& free_pages = pools[kDefaultHuge].free;  // of 2 MiB
+  uint64_t& pool_persistent = pools[kDefaultHuge].persistent;    // of 2 MiB
+  // Base pages that the kernel has free, in the order of handing out.
+  std::vector<uint64_t> base_pages;
+  uint64_t pool_surplus(uint64_t huge = kDefaultHuge) const;
+  uint64_t pool_total(uint64_t huge = kDefaultHuge) const;
+  uint64_t pool_free(uint64_t huge = kDefaultHuge) const { return pools.at(huge).pooled.size(); }
   size_t segment_count() const { return segments_.size(); }
-  uint64_t PagesInUse() const;
-  void SetPool(uint64_t persistent);
+  uint64_t PagesInUse(uint64_t huge = kDefaultHuge) const;
+  void SetPool(uint64_t persistent, uint64_t huge = kDefaultHuge);
+  // What /proc/kpageflags says of pages that are in no segment; the others are free.
+  std::map<uint64_t, uint64_t> page_flags;
+  // Pages that are the kernel's own while an image is loaded.
+  std::vector<uint64_t> kexec_pages;
+  // Base pages that came while their segment was not locked, or could be compacted.
+  int loose_pages = 0;
   // As ipcrm does.
   void RemoveSegment(int key);
   // Moves a page in use to another physical address.
   void Migrate(uint64_t from, uint64_t to);
+  // The addresses of the pages of one size that segments hold.
+  std::vector<uint64_t> Held(uint64_t unit) const;
   // The bytes at a physical address in use; null if there are none.
   std::byte* PhysicalBytes(uint64_t address);
 
@@ -53,7 +71,8 @@ class FakeSystem final : public System {
     std::vector<std::byte> bytes;
   };
   std::unique_ptr<LoadedImage> loaded;
-  int kexec_error = 0;  // what every kexec_load fails with
+  int kexec_error = 0;                // what every kexec_load fails with
+  uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;
   std::vector<std::vector<std::string>> runs;
@@ -87,12 +106,15 @@ class FakeSystem final : public System {
   SysResult<void> MakeDirectory(const std::string& path) override;
   SysResult<std::string> ReadLink(const std::string& path) override;
   SysResult<void> Lock(int fd) override;
-  SysResult<int> ShmCreate(int key, uint64_t size) override;
+  SysResult<std::vector<std::string>> ListDirectory(const std::string& path) override;
+  SysResult<int> ShmCreate(int key, uint64_t size, uint64_t page_size) override;
+  SysResult<void> ShmLock(int id) override;
   SysResult<ShmInfo> ShmFind(int key) override;
   SysResult<std::byte*> ShmAttach(int id) override;
   SysResult<void> ShmDetach(std::byte* address) override;
   SysResult<void> ShmRemove(int id) override;
   SysResult<void> Populate(std::byte* address, uint64_t size) override;
+  SysResult<void> TakeMemory(uint64_t size) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
@@ -113,8 +135,10 @@ class FakeSystem final : public System {
   struct Segment {
     int key = 0;
     uint64_t size = 0;
+    uint64_t page_size = 0;
     uint32_t uid = 0;
     bool mapped = false;
+    bool locked = false;
     std::byte* memory = nullptr;
     std::vector<uint64_t> pages;  // physical address of each; 0: not there
   };
@@ -126,19 +150,20 @@ class FakeSystem final : public System {
 
   // Counts a call; the error that it is to fail with, or 0.
   int Trouble();
-  static bool IsPool(const std::string& path);
-  static bool IsMade(const std::string& path);
+  bool IsPool(const std::string& path) const;
+  bool IsMade(const std::string& path) const;
   std::string PoolText(const std::string& path) const;
   std::string Contents(const std::string& path);
   SysResult<size_t> ReadPagemap(std::span<std::byte> buffer, uint64_t offset) const;
+  SysResult<size_t> ReadPageFlags(std::span<std::byte> buffer, uint64_t offset) const;
+  const Segment* HolderOf(uint64_t address) const;
   Segment* SegmentAt(const std::byte* address);
-  void FreePage(uint64_t& page);
+  void FreePage(uint64_t& page, uint64_t size);
   void Destroy(std::map<int, Segment>::iterator segment);
 
   std::map<std::string, FakeFile> files_;
   std::map<int, OpenFile> open_;
-  std::map<int, Segment> segments_;   // by id
-  std::vector<uint64_t> pool_pages_;  // in the pool and free
+  std::map<int, Segment> segments_;  // by id
   int next_fd_ = 3;
   int next_id_ = 100;
 };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The kernel's pool of 2 MiB hugetlb pages. The size is always named: the default one is 32 MiB on
-// kernels with 16 KiB pages. 2 MiB pages exist on every granule (as contiguous PTEs on 16K and
-// 64K).
+// The kernel's pools of hugetlb pages, one for each size. The size is always named: the default one
+// is 32 MiB on kernels with 16 KiB pages. 2 MiB pages exist on every granule (as contiguous PTEs on
+// 16K and 64K).
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "tool/base/error.h"
 #include "tool/system/system.h"
@@ -12,6 +13,9 @@
 namespace khop::system {
 
 inline constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
+
+// The sizes that this kernel has a pool for, bytes, the largest first; none without hugetlb.
+std::vector<uint64_t> HugePageSizes(System& system);
 
 struct HugePool {
   uint64_t total = 0;  // all pages, surplus ones included
@@ -22,9 +26,9 @@ struct HugePool {
   uint64_t persistent() const { return total - surplus; }
 };
 
-Result<HugePool> ReadHugePool(System& system);
+Result<HugePool> ReadHugePool(System& system, uint64_t page_size);
 // Sets the number of persistent pages. The kernel may give fewer; read the pool to see.
 // To have n more pages while some are surplus, ask for total + n: surplus pages count first.
-Result<void> SetHugePool(System& system, uint64_t persistent);
+Result<void> SetHugePool(System& system, uint64_t page_size, uint64_t persistent);
 
 }  // namespace khop::system

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tool/system/linux_system.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <spawn.h>
@@ -18,7 +19,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 #include <cerrno>
+#include <string_view>
 
 #include "tool/system/el0.h"
 
@@ -27,8 +30,8 @@ namespace {
 
 // From linux/reboot.h, whose other names collide with sys/reboot.h.
 constexpr int kRebootKexec = 0x45584543;
-// From linux/shm.h: log2 of the page size in bits 26 and up.
-constexpr int kShmHuge2MiB = SHM_HUGETLB | 21 << 26;
+// From linux/shm.h: log2 of the huge page size in bits 26 and up of shmget's flags.
+constexpr int kShmHugeShift = 26;
 constexpr size_t kMaxSegments = 16;  // KEXEC_SEGMENT_MAX
 
 std::unexpected<Errno> LastError() { return std::unexpected(Errno{errno}); }
@@ -133,11 +136,30 @@ SysResult<void> LinuxSystem::Lock(int fd) {
   return Check(Retry([&] { return flock(fd, LOCK_EX | LOCK_NB); }));
 }
 
-SysResult<int> LinuxSystem::ShmCreate(int key, uint64_t size) {
-  const int id = shmget(key, size, IPC_CREAT | IPC_EXCL | kShmHuge2MiB | 0600);
+SysResult<std::vector<std::string>> LinuxSystem::ListDirectory(const std::string& path) {
+  DIR* const directory = opendir(path.c_str());
+  if (directory == nullptr) return LastError();
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* const entry = readdir(directory)) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  const int error = errno;
+  closedir(directory);
+  if (error != 0) return std::unexpected(Errno{error});
+  return names;
+}
+
+SysResult<int> LinuxSystem::ShmCreate(int key, uint64_t size, uint64_t page_size) {
+  int flags = IPC_CREAT | IPC_EXCL | 0600;
+  if (page_size != PageSize()) flags |= SHM_HUGETLB | std::countr_zero(page_size) << kShmHugeShift;
+  const int id = shmget(key, size, flags);
   if (id < 0) return LastError();
   return id;
 }
+
+SysResult<void> LinuxSystem::ShmLock(int id) { return Check(shmctl(id, SHM_LOCK, nullptr)); }
 
 SysResult<ShmInfo> LinuxSystem::ShmFind(int key) {
   const int id = shmget(key, 0, 0);
@@ -161,7 +183,19 @@ SysResult<void> LinuxSystem::ShmDetach(std::byte* address) { return Check(shmdt(
 SysResult<void> LinuxSystem::ShmRemove(int id) { return Check(shmctl(id, IPC_RMID, nullptr)); }
 
 SysResult<void> LinuxSystem::Populate(std::byte* address, uint64_t size) {
-  return Check(Retry([&] { return mlock(address, size); }));
+  const auto locked = Check(Retry([&] { return mlock(address, size); }));
+  // MADV_REMOVE refuses locked mappings of base pages. Those are held by SHM_LOCK, not by this.
+  (void)munlock(address, size);
+  return locked;
+}
+
+SysResult<void> LinuxSystem::TakeMemory(uint64_t size) {
+  void* const memory =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return std::unexpected(Errno{errno});
+  (void)madvise(memory, size, MADV_NOHUGEPAGE);
+  for (uint64_t at = 0; at < size; at += PageSize()) static_cast<volatile char*>(memory)[at] = 1;
+  return {};
 }
 
 SysResult<void> LinuxSystem::Punch(std::byte* address, uint64_t size) {

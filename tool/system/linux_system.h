@@ -20,12 +20,15 @@ class LinuxSystem final : public System {
   SysResult<void> MakeDirectory(const std::string& path) override;
   SysResult<std::string> ReadLink(const std::string& path) override;
   SysResult<void> Lock(int fd) override;
-  SysResult<int> ShmCreate(int key, uint64_t size) override;
+  SysResult<std::vector<std::string>> ListDirectory(const std::string& path) override;
+  SysResult<int> ShmCreate(int key, uint64_t size, uint64_t page_size) override;
+  SysResult<void> ShmLock(int id) override;
   SysResult<ShmInfo> ShmFind(int key) override;
   SysResult<std::byte*> ShmAttach(int id) override;
   SysResult<void> ShmDetach(std::byte* address) override;
   SysResult<void> ShmRemove(int id) override;
   SysResult<void> Populate(std::byte* address, uint64_t size) override;
+  SysResult<void> TakeMemory(uint64_t size) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;

@@ -2,9 +2,11 @@
 #include "tool/system/memory_map.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <optional>
+#include <string>
 
 namespace khop::system {
 namespace {
@@ -94,6 +96,33 @@ Result<MemoryMap> ReadMemoryMap(System& system) {
   return ParseIomem(*text);
 }
 
+Result<std::vector<PhysRange>> RemovableMemory(System& system) {
+  static const std::string kDirectory = "/sys/devices/system/memory";
+  std::vector<PhysRange> removable;
+  const auto size_text = ReadFile(system, kDirectory + "/block_size_bytes", 64);
+  // No CONFIG_MEMORY_HOTPLUG.
+  if (!size_text) return removable;
+  uint64_t block_size = 0;
+  std::from_chars(size_text->data(), size_text->data() + size_text->size(), block_size, 16);
+  const auto names = system.ListDirectory(kDirectory);
+  if (!names || !IsPowerOfTwo(block_size)) return removable;
+  for (const std::string& name : *names) {
+    static constexpr std::string_view kPrefix = "memory";
+    uint64_t number = 0;
+    if (!name.starts_with(kPrefix) ||
+        std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), number).ec !=
+            std::errc()) {
+      continue;
+    }
+    // "Movable" while online there; of offline blocks a list of what they might become.
+    const auto zones = ReadFile(system, kDirectory + "/" + name + "/valid_zones", 256);
+    if (zones && zones->starts_with("Movable") && number < UINT64_MAX / block_size) {
+      removable.push_back({PhysAddr{number * block_size}, block_size});
+    }
+  }
+  return removable;
+}
+
 Result<uint64_t> MemAvailable(System& system) {
   static constexpr std::string_view kKey = "MemAvailable:";
   const auto text = ReadFile(system, "/proc/meminfo");
@@ -131,21 +160,39 @@ Result<Pagemap> Pagemap::Open(System& system) {
 }
 
 Result<PhysAddr> Pagemap::Lookup(const std::byte* address) {
+  PhysAddr found;
+  if (const auto done = Lookup(address, system_->PageSize(), {&found, 1}); !done) {
+    return Forward(done);
+  }
+  return found;
+}
+
+Result<void> Pagemap::Lookup(const std::byte* address, uint64_t stride, std::span<PhysAddr> out) {
   const uint64_t page_size = system_->PageSize();
   const auto virt = reinterpret_cast<uint64_t>(address);
-  uint64_t entry = 0;
-  const auto got = ReadFully(*system_, file_.fd(), std::as_writable_bytes(std::span(&entry, 1)),
-                             virt / page_size * sizeof(entry));
-  if (!got) return FailErrno(ExitCode::kSystemCall, "/proc/self/pagemap", got.error().value);
-  PhysAddr page;
-  if (*got != sizeof(entry) || !DecodePagemap(entry, page_size, &page)) {
-    return Fail(ExitCode::kArenaGone, "/proc/self/pagemap", "a page of khop's is not in memory");
+  // Neighbours by the buffer; entries far apart one at a time.
+  std::array<uint64_t, 512> entries;
+  const size_t batch = stride == page_size ? entries.size() : 1;
+  for (size_t done = 0; done < out.size(); done += batch) {
+    const size_t count = std::min(batch, out.size() - done);
+    const uint64_t at = virt + done * stride;
+    const auto bytes = std::as_writable_bytes(std::span(entries).first(count));
+    const auto got = ReadFully(*system_, file_.fd(), bytes, at / page_size * sizeof(uint64_t));
+    if (!got) return FailErrno(ExitCode::kSystemCall, "/proc/self/pagemap", got.error().value);
+    for (size_t i = 0; i < count; ++i) {
+      PhysAddr page;
+      if (*got != bytes.size() || !DecodePagemap(entries[i], page_size, &page)) {
+        return Fail(ExitCode::kArenaGone, "/proc/self/pagemap",
+                    "a page of khop's is not in memory");
+      }
+      if (page.value == 0) {
+        return Fail(ExitCode::kNotRoot, "/proc/self/pagemap", "the kernel hides physical addresses",
+                    "khop needs CAP_SYS_ADMIN");
+      }
+      out[done + i] = page + virt % page_size;
+    }
   }
-  if (page.value == 0) {
-    return Fail(ExitCode::kNotRoot, "/proc/self/pagemap", "the kernel hides physical addresses",
-                "khop needs CAP_SYS_ADMIN");
-  }
-  return page + virt % page_size;
+  return {};
 }
 
 }  // namespace khop::system

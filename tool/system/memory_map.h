@@ -2,6 +2,7 @@
 // The machine's memory as /proc/iomem tells it, and where a page of this process lies.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -37,6 +38,10 @@ std::vector<PhysRange> Subtract(const std::vector<PhysRange>& ranges, std::vecto
 std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
                                  std::vector<PhysRange> others);
 
+// The blocks of memory that the kernel means to be able to remove (ZONE_MOVABLE): pages there are
+// moved away when somebody takes the block offline. Nothing where memory cannot be removed.
+Result<std::vector<PhysRange>> RemovableMemory(System& system);
+
 // Bytes, from /proc/meminfo.
 Result<uint64_t> MemAvailable(System& system);
 
@@ -47,6 +52,8 @@ class Pagemap {
   // The physical address of the mapped byte at `address`. Fails if its page is not present, or if
   // the kernel hides frame numbers (no CAP_SYS_ADMIN: they read 0).
   Result<PhysAddr> Lookup(const std::byte* address);
+  // The same for the page at `address` and each `stride` bytes (whole pages) after it.
+  Result<void> Lookup(const std::byte* address, uint64_t stride, std::span<PhysAddr> out);
 
  private:
   Pagemap(System& system, File file) : system_(&system), file_(std::move(file)) {}

@@ -79,15 +79,24 @@ class System {
   // Takes the exclusive advisory lock without waiting; EWOULDBLOCK if another process holds it.
   virtual SysResult<void> Lock(int fd) = 0;
 
-  // SysV shared memory of 2 MiB hugetlb pages, mode 0600. Create fails with EEXIST for a known key.
-  virtual SysResult<int> ShmCreate(int key, uint64_t size) = 0;
+  // The names in a directory, "." and ".." excepted, in any order.
+  virtual SysResult<std::vector<std::string>> ListDirectory(const std::string& path) = 0;
+
+  // SysV shared memory, mode 0600, of hugetlb pages of `page_size` bytes; of the kernel's own pages
+  // if that is PageSize(). Create fails with EEXIST for a known key.
+  virtual SysResult<int> ShmCreate(int key, uint64_t size, uint64_t page_size) = 0;
+  // Keeps the pages that come from now on out of swap and of the LRU lists (SHM_LOCK).
+  virtual SysResult<void> ShmLock(int id) = 0;
   // ENOENT if there is none with this key.
   virtual SysResult<ShmInfo> ShmFind(int key) = 0;
   virtual SysResult<std::byte*> ShmAttach(int id) = 0;
   virtual SysResult<void> ShmDetach(std::byte* address) = 0;
   virtual SysResult<void> ShmRemove(int id) = 0;
   // Faults all pages in (mlock: unlike a touch it reports what it cannot have, with no SIGBUS).
+  // The mapping does not stay locked: Punch() would fail.
   virtual SysResult<void> Populate(std::byte* address, uint64_t size) = 0;
+  // Takes so many bytes of base pages, wherever they are, until this process ends.
+  virtual SysResult<void> TakeMemory(uint64_t size) = 0;
   // Gives pages of a shared segment back for good (MADV_REMOVE).
   virtual SysResult<void> Punch(std::byte* address, uint64_t size) = 0;
 

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// The gather route's pages: any, the largest first.
+#include <algorithm>
+
+#include "tool/load/arena.h"
+
+namespace khop::load {
+
+using system::System;
+
+namespace {
+
+// Segments that huge pages leave for base pages, of which some may be refused.
+constexpr size_t kBaseSegments = 6;
+
+// A pool that cannot give pages is no reason to fail: smaller pages will do.
+bool Passable(const Failure& failure) {
+  return failure.code == ExitCode::kNoMemory || failure.code == ExitCode::kNoRoute ||
+         failure.code == ExitCode::kMemoryLimit;
+}
+
+}  // namespace
+
+Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& request,
+                         const Journal& journal, std::vector<Extent>& good) {
+  uint64_t needed = request.bytes;
+  uint64_t refused = 0;
+  // Sorts out the pages of the newest segment. Those that are refused stay until the end: given
+  // back now, they would only be handed out again.
+  const auto sort_out = [&]() -> Result<void> {
+    std::vector<Extent> fresh;
+    const uint64_t page = record_.segments.back().page_size;
+    if (const auto read = ReadPages(record_.segments.size() - 1, fresh); !read) return read;
+    for (const Extent& run : fresh) {
+      for (uint64_t at = 0; at < run.size; at += page) {
+        const Extent part{run.offset + at, page, run.address + at, run.address + at, run.segment};
+        if (UsablePage(map, request.forbidden, {part.address, page})) {
+          Append(good, part);
+          needed -= page;
+        } else {
+          refused += page;
+        }
+      }
+    }
+    return {};
+  };
+  for (const uint64_t size : system::HugePageSizes(*system_)) {
+    if (size <= system_->PageSize()) continue;
+    // At the edges of kernel and initrd huge pages are used in part and held whole: of sizes above
+    // 2 MiB only those are taken that waste little against the payload.
+    if (size > system::kHugePageSize && size > request.bytes / 64) continue;
+    while (needed >= size && refused <= request.transient_limit &&
+           record_.segments.size() + kBaseSegments < kSegmentsPerSlot) {
+      const uint64_t wanted = needed / size;
+      const uint64_t refused_before = refused;
+      const auto got = Grow(size, wanted, journal);
+      if (!got && !Passable(got.error())) return Forward(got);
+      if (!got || *got == 0) break;
+      const size_t segments = record_.segments.size();
+      if (const auto added = AddSegment(request.slot, size, std::min(*got, wanted)); !added) {
+        if (!Passable(added.error())) return added;
+        if (record_.segments.size() > segments) {
+          if (const auto removed = RemoveLastSegment(); !removed) return removed;
+        }
+        break;
+      }
+      if (const auto sorted = sort_out(); !sorted) return sorted;
+      // Again only to replace pages that were refused.
+      if (*got < wanted || refused == refused_before) break;
+    }
+  }
+  // What is beyond the need in base pages: the kernel hands out the smallest stretches first, and
+  // those lie between the huge pages.
+  uint64_t extra = request.extra;
+  if (needed + extra == 0) return {};
+  if (const auto ready = request.before_base_pages(); !ready) return ready;
+  needed += extra;
+  while (needed != 0) {
+    const bool enough = needed <= extra;
+    if (refused > request.transient_limit || record_.segments.size() == kSegmentsPerSlot) {
+      if (enough) break;
+      return Fail(ExitCode::kNoMemory, "memory for the next kernel",
+                  HumanBytes(refused) +
+                      " of what could be had lie where the kernel moves pages "
+                      "(CMA, removable memory) or in reserved memory",
+                  "free other memory, or reboot with a smaller cma=");
+    }
+    const size_t segments = record_.segments.size();
+    const auto added = AddSegment(request.slot, system_->PageSize(), needed / system_->PageSize());
+    if (!added) {
+      if (extra == 0 || !Passable(added.error())) return added;
+      if (record_.segments.size() > segments) {
+        if (const auto removed = RemoveLastSegment(); !removed) return removed;
+      }
+      if (enough) break;
+      needed -= extra;  // it cannot be had
+      extra = 0;
+      continue;
+    }
+    if (const auto sorted = sort_out(); !sorted) return sorted;
+  }
+  return {};
+}
+
+Result<Arena> Arena::Gather(System& system, const system::MemoryMap& map,
+                            const GatherRequest& request, const Journal& journal) {
+  Arena arena(system);
+  arena.record_.slot = request.slot;
+  std::vector<Extent> good;
+  if (const auto taken = arena.Take(map, request, journal, good); !taken) return Forward(taken);
+  if (const auto dropped = arena.DropExcept(std::move(good)); !dropped) return Forward(dropped);
+  return arena;
+}
+
+}  // namespace khop::load

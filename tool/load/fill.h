@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// The payload's way into the arena, and what is told of it: the same for every route.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tool/base/error.h"
+#include "tool/devicetree/next_tree.h"
+#include "tool/load/control.h"
+#include "tool/load/load.h"
+#include "tool/load/prepare.h"
+#include "tool/load/session.h"
+#include "tool/load/state.h"
+
+namespace khop::load {
+
+// Ranges to verify, with their digests, for the hand-off and for the state.
+class Digests {
+ public:
+  Digests(const Arena& arena, handoff::DigestKind kind, digest::DigestFeatures features)
+      : arena_(arena), kind_(kind), features_(features) {}
+  Result<void> Add(PhysRange range);
+
+  std::vector<handoff::VerifyRange> verify;
+  std::vector<std::byte> bytes;
+  std::vector<Verified> verified;
+
+ private:
+  const Arena& arena_;
+  handoff::DigestKind kind_;
+  digest::DigestFeatures features_;
+};
+
+struct Filled {
+  devicetree::NextTree tree;
+  Digests digests;
+
+  // `hop` with what has to be verified, and with the tree.
+  plan::Hop Complete(plan::Hop hop) const;
+};
+
+// Reads everything into the arena, to be moved to or to stay at `placed`, digests it and cleans the
+// caches.
+Result<Filled> Fill(system::System& system, const LoadOptions& options, const Prepared& prepared,
+                    const Arena& arena, const Placed& placed, const Progress& progress);
+
+// What is known of a plan before any memory is taken.
+report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options);
+
+void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, report::Plan& plan);
+
+// The rest, once everything is in its place.
+Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Arena& arena,
+                const Placed& placed, const ControlArea& control, Filled filled);
+
+// Refuses before any memory is taken; else returns the bytes that are available. Errors: kNoMemory,
+// kMemoryLimit, kUnsafeSystem, kBadState (segments that no state names in the free slot).
+Result<uint64_t> CheckBeforeTaking(system::System& system, const Session& session, uint64_t needed);
+
+}  // namespace khop::load

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// The gather route when memory has changed between load and exec.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "tool/load/gather_machine.h"
+#include "tool/load/session.h"
+
+namespace khop::load {
+namespace {
+
+// Moves `count` pages that are held to free ones.
+void Migrate(GatherMachine& machine, size_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  const auto held = machine.system.Held(kTestPage);
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t from = held[random() % held.size()];
+    const uint64_t to = machine.system.base_pages.front();
+    machine.system.base_pages.erase(machine.system.base_pages.begin());
+    machine.system.Migrate(from, to);
+    machine.system.base_pages.push_back(from);
+  }
+}
+
+TEST(GatherTest, PagesThatMovedArePlannedAnew) {
+  for (const uint32_t seed : {1U, 2U, 3U, 4U}) {
+    for (const MmuMode mode : {MmuMode::kAuto, MmuMode::kOff}) {
+      GatherMachine machine(seed, 500);
+      LoadOptions options = machine.Options();
+      options.mmu = mode;
+      ASSERT_TRUE(machine.Load(options));
+      const auto before = machine.Look();
+      machine.system.NewProcess();
+      Migrate(machine, seed * 20, seed);
+      EXPECT_TRUE(report::Ready(*GetStatus(machine.system)));
+      machine.system.NewProcess();
+      machine.system.counter = 0x1234;
+      const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+      ASSERT_TRUE(done) << done.error().message;
+      EXPECT_EQ(machine.system.reboots, 1);
+      EXPECT_EQ(machine.system.kexec_loads, 2);
+      machine.system.NewProcess();
+      const auto plan = LoadedPlan(machine.system);
+      ASSERT_TRUE(plan);
+      ExpectHop(machine, *plan, "seed " + std::to_string(seed));
+      uint64_t stamp = 0;
+      memcpy(&stamp, machine.system.PhysicalBytes(FindSegment(*plan, "stamp").start),
+             sizeof(stamp));
+      EXPECT_EQ(stamp, 0x1234U);
+      // What was migrated was cleaned again.
+      EXPECT_EQ(machine.Look(), before);
+    }
+  }
+}
+
+// A reboot without khop after pages moved does not start garbage: the digests say so.
+TEST(GatherTest, APlainRebootAfterMigrationIsCaught) {
+  GatherMachine machine;
+  ASSERT_TRUE(machine.Load(machine.Options()));
+  const auto held = machine.system.Held(kTestPage);
+  const HopReplay intact(machine.system);
+  EXPECT_TRUE(intact.Verified());
+  // A page that is moved in the hop now holds something else.
+  bool caught = false;
+  for (const uint64_t page : held) {
+    std::byte* const bytes = machine.system.PhysicalBytes(page);
+    bytes[100] ^= std::byte{1};
+    caught |= !HopReplay(machine.system).Verified();
+    bytes[100] ^= std::byte{1};
+    if (caught) break;
+  }
+  EXPECT_TRUE(caught);
+}
+
+TEST(GatherTest, ADestinationThatSomebodyTookIsGivenUp) {
+  for (const std::string_view name : {"kernel", "initrd", "dtb", "control"}) {
+    GatherMachine machine(7, 500);
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan);
+    machine.system.NewProcess();
+    const uint64_t start = name == "control" ? plan->control.start : FindSegment(*plan, name).start;
+    const uint64_t size = name == "control" ? plan->control.size : FindSegment(*plan, name).size;
+    // A page of it that is not owned.
+    const auto held = machine.system.Held(kTestPage);
+    uint64_t foreign = 0;
+    for (uint64_t page = start; page < start + size; page += kTestPage) {
+      if (std::ranges::find(held, page) == held.end()) foreign = page;
+    }
+    if (foreign == 0) {
+      // All of it was khop's: one page moves away.
+      foreign = start;
+      machine.system.Migrate(foreign, machine.system.base_pages.back());
+      machine.system.base_pages.pop_back();
+    }
+    machine.system.page_flags[foreign] = 0;
+    machine.system.NewProcess();
+    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    ASSERT_TRUE(done) << name << ": " << done.error().message;
+    machine.system.NewProcess();
+    const auto again = LoadedPlan(machine.system);
+    ASSERT_TRUE(again);
+    if (name != "control") {
+      EXPECT_NE(FindSegment(*again, name).start, start) << name;
+    }
+    ExpectHop(machine, *again, std::string(name));
+  }
+}
+
+// The pages of the kernel's own copy of the control area may lie where the payload goes.
+TEST(GatherTest, TheKernelsCopyIsNobodyInUse) {
+  GatherMachine machine;
+  const auto first = machine.Load(machine.Options());
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(Unload(machine.system).value());
+  machine.system.NewProcess();
+  machine.system.kexec_pages = {first->entry, first->entry + 9 * kTestPage,
+                                first->entry + 60 * kTestPage};
+  std::erase_if(machine.system.base_pages, [&](uint64_t page) {
+    return std::ranges::find(machine.system.kexec_pages, page) != machine.system.kexec_pages.end();
+  });
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(machine.system.kexec_loads, 3);  // one was an unload
+  machine.system.NewProcess();
+  EXPECT_TRUE(Exec(machine.system, ExecMode::kNow, NoProgress));
+  EXPECT_EQ(machine.system.kexec_loads, 3);
+  ExpectHop(machine, *plan);
+}
+
+TEST(GatherTest, ContentsThatChangedAreRefused) {
+  GatherMachine machine;
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan);
+  Migrate(machine, 5, 1);
+  // A fresh page in the place of one that was lost.
+  for (const uint64_t page : machine.system.Held(kTestPage)) {
+    machine.system.PhysicalBytes(page)[8] ^= std::byte{1};
+  }
+  machine.system.NewProcess();
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ExitCode::kArenaGone);
+  EXPECT_EQ(machine.system.reboots, 0);
+}
+
+TEST(GatherTest, PagesThatNeverRestAreRefusedInTheEnd) {
+  GatherMachine machine(1, 500);
+  ASSERT_TRUE(machine.Load(machine.Options()));
+  machine.system.NewProcess();
+  const Progress keep_moving = [&](std::string_view /*step*/) { Migrate(machine, 1, 3); };
+  const auto done = Exec(machine.system, ExecMode::kNow, keep_moving);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ExitCode::kArenaGone) << done.error().message;
+  EXPECT_EQ(machine.system.reboots, 0);
+  machine.system.NewProcess();
+  EXPECT_TRUE(Exec(machine.system, ExecMode::kNow, NoProgress));
+}
+
+}  // namespace
+}  // namespace khop::load

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// What the kernel uses each page of memory for, from /proc/kpageflags: whether a page that khop
+// does not own may be overwritten by a hop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/base/addr.h"
+#include "tool/base/error.h"
+#include "tool/system/system.h"
+
+namespace khop::system {
+
+// Whether a page with these flags (Documentation/admin-guide/mm/pagemap.rst) may be a destination:
+// free, page cache or anonymous memory of processes, which are gone by then, or a page table.
+// Everything else may be under a device's hands until the end: a slab, a ring, pages that somebody
+// locked, or poisoned memory.
+bool MayBeOverwritten(uint64_t flags);
+
+// The parts of `ranges` (ascending, disjoint) that may be overwritten or lie in `owned` (likewise),
+// joined; only stretches of at least `smallest` bytes, so that the result stays small. Streams: 8
+// bytes per page of memory are read.
+// Errors: kNoRoute (no /proc/kpageflags: CONFIG_PROC_PAGE_MONITOR), kSystemCall.
+Result<std::vector<PhysRange>> FindOverwritable(System& system, std::span<const PhysRange> ranges,
+                                                std::span<const PhysRange> owned,
+                                                uint64_t smallest);
+
+// The pages of `ranges` that may not be overwritten, joined. Errors: as above.
+Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges);
+
+}  // namespace khop::system
