@@ -10,6 +10,12 @@ if(NOT SET)
   set(SET base)
 endif()
 
+# What a guest needs to read a disk.
+set(disk_modules "")
+foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs)
+  list(APPEND disk_modules "*/kernel/*/${module}.ko*")
+endforeach()
+
 # Puts the raw Image of one row of the table into place, or says why not.
 function(fetch_kernel short suites metapackage)
   set(unpacked "${lab}/packages/linux-${short}")
@@ -20,6 +26,7 @@ function(fetch_kernel short suites metapackage)
   foreach(suite IN LISTS suites)
     khop_debian_packages(SUITE ${suite} PACKAGES ${metapackage} FOLLOW "^linux-(image|binary)-[0-9]"
       EXTRACT "./boot/vmlinuz-*" "./usr/lib/modules/*/vmlinuz" "./lib/modules/*/vmlinuz"
+        ${disk_modules}
       DESTINATION "${unpacked}" OPTIONAL RESULT versions)
     if(NOT versions)
       continue()
@@ -45,6 +52,9 @@ function(fetch_kernel short suites metapackage)
     endif()
     file(MAKE_DIRECTORY "${kernel}")
     file(COPY_FILE "${images}" "${kernel}/Image" ONLY_IF_DIFFERENT)
+    file(GLOB_RECURSE modules "${unpacked}/*.ko" "${unpacked}/*.ko.xz")
+    file(REMOVE_RECURSE "${kernel}/modules")
+    file(COPY ${modules} DESTINATION "${kernel}/modules")
     list(GET versions -1 package)
     file(WRITE "${kernel}/version" "${release}\n${package}\n")
     message(STATUS "lab kernel ${short}: ${release} (${package}, ${suite})")

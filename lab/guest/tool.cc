@@ -9,6 +9,9 @@
 // - lock FILE: takes an exclusive flock(2) and keeps it in the background
 // - holes FILE: writes the running kernel's device tree with a reserved page in every 16 MiB of
 //   memory, so that no run of free memory is longer than that
+// - fragment KIB: takes a page that cannot be moved out of nearly every aligned block of so many
+// KiB
+//   of free memory, and keeps them in the background
 // - name FILE MODEL: writes the running kernel's device tree with another model
 #include <fcntl.h>
 #include <libfdt.h>
@@ -28,6 +31,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "lab/guest/fragment.h"
 
 namespace {
 
@@ -199,6 +204,9 @@ int main(int argc, char** argv) {
   }
   if (verb == "lock" && argc == 3) {
     return InBackground([&] { return Lock(argv[2]); });
+  }
+  if (verb == "fragment" && argc == 3) {
+    return InBackground([&] { return Fragment(strtoul(argv[2], nullptr, 0) * 1024); });
   }
   if (verb == "holes" && argc == 3) {
     return WriteTree(argv[2], ReserveHoles);

@@ -25,8 +25,15 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
                     config.next_carries_kernel ? next_kernel_.image : std::filesystem::path());
   MUST(next);
   next_guest_ = *next;
-  const Result<GuestImage> first = MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path);
+  const std::filesystem::path disk = config.on_disk ? directory_ / "disk.iso" : "";
+  const Result<GuestImage> first =
+      MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path, kernel_, disk);
   MUST(first);
+  std::vector<std::string> devices;
+  if (config.on_disk) {
+    devices = {"-drive", "if=none,id=disk,format=raw,readonly=on,file=" + disk.string(), "-device",
+               "virtio-blk-device,drive=disk"};
+  }
   Result<Machine> machine =
       Machine::Start({.kernel = kernel_.image,
                       .initrd = first->path,
@@ -34,6 +41,7 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
                       .cpu = config.cpu,
                       .memory_mib = config.memory_mib,
                       .instruction_count = config.instruction_count,
+                      .extra_arguments = devices,
                       .console_log = directory_ / "console.log"});
   MUST(machine);
   machine_ = std::move(*machine);
@@ -42,6 +50,9 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   MUST(facts);
   facts_ = *facts;
   ASSERT_EQ(facts_.uname, kernel_.release);
+  if (config.on_disk) {
+    MUST(guest_->Must(kMountDisk));
+  }
 }
 
 void FirstMachine::TearDown() {
@@ -49,6 +60,7 @@ void FirstMachine::TearDown() {
   std::error_code error;
   std::filesystem::remove(directory_ / "first.cpio", error);
   std::filesystem::remove(directory_ / "next.cpio", error);
+  std::filesystem::remove(directory_ / "disk.iso", error);
   if (HasFailure()) {
     ADD_FAILURE() << "the console's last lines (all: " << machine_.console_log().string() << "):\n"
                   << machine_.ConsoleTail();

@@ -51,6 +51,7 @@ struct FirstMachineConfig {
   bool instruction_count = false;
   bool next_carries_kernel = false;  // the next guest has its own kernel at /next/Image
   uint64_t next_padding = 0;         // bytes that do not compress, added to the next initrd
+  bool on_disk = false;              // the next kernel and its initrd lie on a virtio disk
   // g++ wants the initializer for designated ones.
   // NOLINTNEXTLINE(readability-redundant-member-init)
   std::string append = {};  // to the first kernel's command line

@@ -41,6 +41,9 @@ class Noise {
 struct FreeArchive {
   void operator()(archive* a) const { archive_write_free(a); }
 };
+struct FreeReader {
+  void operator()(archive* a) const { archive_read_free(a); }
+};
 struct FreeEntry {
   void operator()(archive_entry* e) const { archive_entry_free(e); }
 };
@@ -72,14 +75,12 @@ void Initramfs::AddCharDevice(std::string path, unsigned major, unsigned minor, 
   entries_.push_back({std::move(path), mode, CharDevice{major, minor}});
 }
 
-Result<Initramfs::Written> Initramfs::Write(const std::filesystem::path& path) const {
-  const std::unique_ptr<archive, FreeArchive> out(archive_write_new());
-  archive_write_set_format_cpio_newc(out.get());
-  archive_write_set_bytes_in_last_block(out.get(), 1);
-  if (archive_write_open_filename(out.get(), path.c_str()) != ARCHIVE_OK) {
-    return Fail("cannot write " + path.string() + ": " + archive_error_string(out.get()));
+// `digests`: of every regular file, in the order of the bytes of its path.
+Result<void> Initramfs::WriteEntries(archive* out, const std::filesystem::path& path,
+                                     std::map<std::string, std::string>* digests) const {
+  if (archive_write_open_filename(out, path.c_str()) != ARCHIVE_OK) {
+    return Fail("cannot write " + path.string() + ": " + archive_error_string(out));
   }
-  std::map<std::string, std::string> digests;  // in the order of the bytes of the path
   int64_t inode = 0;
   for (const Entry& item : entries_) {
     const std::unique_ptr<archive_entry, FreeEntry> entry(archive_entry_new());
@@ -113,8 +114,8 @@ Result<Initramfs::Written> Initramfs::Write(const std::filesystem::path& path) c
       }
       archive_entry_set_size(entry.get(), static_cast<int64_t>(size));
     }
-    if (archive_write_header(out.get(), entry.get()) != ARCHIVE_OK) {
-      return Fail("initramfs entry " + item.path + ": " + archive_error_string(out.get()));
+    if (archive_write_header(out, entry.get()) != ARCHIVE_OK) {
+      return Fail("initramfs entry " + item.path + ": " + archive_error_string(out));
     }
     if (archive_entry_filetype(entry.get()) != AE_IFREG) {
       continue;
@@ -122,29 +123,47 @@ Result<Initramfs::Written> Initramfs::Write(const std::filesystem::path& path) c
     Sha256 sha;
     bool good = true;
     if (const auto* bytes = std::get_if<Bytes>(&item.content)) {
-      good = Append(out.get(), sha, bytes->bytes.data(), bytes->bytes.size());
+      good = Append(out, sha, bytes->bytes.data(), bytes->bytes.size());
     } else if (const auto* padding = std::get_if<Padding>(&item.content)) {
       Noise noise(padding->seed);
       std::vector<char> buffer(kChunk);
       for (uint64_t left = padding->size; left != 0 && good;) {
         const size_t size = static_cast<size_t>(std::min<uint64_t>(left, kChunk));
         noise.Fill(buffer.data(), size);
-        good = Append(out.get(), sha, buffer.data(), size);
+        good = Append(out, sha, buffer.data(), size);
         left -= size;
       }
     } else {
       std::vector<char> buffer(kChunk);
       while (good && (source.read(buffer.data(), kChunk) || source.gcount() > 0)) {
-        good = Append(out.get(), sha, buffer.data(), static_cast<size_t>(source.gcount()));
+        good = Append(out, sha, buffer.data(), static_cast<size_t>(source.gcount()));
       }
     }
     if (!good) {
-      return Fail("initramfs entry " + item.path + ": " + archive_error_string(out.get()));
+      return Fail("initramfs entry " + item.path + ": " + archive_error_string(out));
     }
-    digests["/" + item.path] = sha.Finish();
+    (*digests)["/" + item.path] = sha.Finish();
   }
-  if (archive_write_close(out.get()) != ARCHIVE_OK) {
-    return Fail("cannot write " + path.string() + ": " + archive_error_string(out.get()));
+  if (archive_write_close(out) != ARCHIVE_OK) {
+    return Fail("cannot write " + path.string() + ": " + archive_error_string(out));
+  }
+  return {};
+}
+
+Result<void> Initramfs::WriteDisk(const std::filesystem::path& path) const {
+  const std::unique_ptr<archive, FreeArchive> out(archive_write_new());
+  archive_write_set_format_iso9660(out.get());
+  std::map<std::string, std::string> digests;
+  return WriteEntries(out.get(), path, &digests);
+}
+
+Result<Initramfs::Written> Initramfs::Write(const std::filesystem::path& path) const {
+  const std::unique_ptr<archive, FreeArchive> out(archive_write_new());
+  archive_write_set_format_cpio_newc(out.get());
+  archive_write_set_bytes_in_last_block(out.get(), 1);
+  std::map<std::string, std::string> digests;
+  if (const Result<void> done = WriteEntries(out.get(), path, &digests); !done) {
+    return std::unexpected(done.error());
   }
 
   Written written;
@@ -163,6 +182,25 @@ Result<Initramfs::Written> Initramfs::Write(const std::filesystem::path& path) c
   }
   written.manifest_sha256 = manifest.Finish();
   return written;
+}
+
+Result<std::string> ReadUnpacked(const std::filesystem::path& path) {
+  const std::unique_ptr<archive, FreeReader> in(archive_read_new());
+  archive_read_support_filter_all(in.get());
+  archive_read_support_format_raw(in.get());
+  archive_entry* entry = nullptr;
+  if (archive_read_open_filename(in.get(), path.c_str(), kChunk) != ARCHIVE_OK ||
+      archive_read_next_header(in.get(), &entry) != ARCHIVE_OK) {
+    return Fail("cannot read " + path.string() + ": " + archive_error_string(in.get()));
+  }
+  std::string bytes;
+  std::vector<char> buffer(kChunk);
+  la_ssize_t count = 0;
+  while ((count = archive_read_data(in.get(), buffer.data(), buffer.size())) > 0) {
+    bytes.append(buffer.data(), static_cast<size_t>(count));
+  }
+  if (count < 0) return Fail("cannot unpack " + path.string());
+  return bytes;
 }
 
 }  // namespace khop::lab

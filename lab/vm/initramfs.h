@@ -5,11 +5,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "lab/vm/failure.h"
+
+struct archive;  // libarchive
 
 namespace khop::lab {
 
@@ -33,6 +36,8 @@ class Initramfs {
   void AddCharDevice(std::string path, unsigned major, unsigned minor, unsigned mode = 0600);
 
   Result<Written> Write(const std::filesystem::path& path) const;
+  // The same files as a disk (ISO 9660 with Rock Ridge names), for what does not fit into memory.
+  Result<void> WriteDisk(const std::filesystem::path& path) const;
 
  private:
   struct Directory {};
@@ -58,7 +63,13 @@ class Initramfs {
     unsigned mode;
     std::variant<Directory, Bytes, HostFile, Padding, Symlink, CharDevice> content;
   };
+  Result<void> WriteEntries(archive* out, const std::filesystem::path& path,
+                            std::map<std::string, std::string>* digests) const;
+
   std::vector<Entry> entries_;
 };
+
+// What `path` holds, unpacked if it is compressed (a kernel module, .ko or .ko.xz).
+Result<std::string> ReadUnpacked(const std::filesystem::path& path);
 
 }  // namespace khop::lab

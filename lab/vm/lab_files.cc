@@ -26,11 +26,19 @@ bool Exists(const std::filesystem::path& path) {
 
 Result<LabKernel> FindKernel(const std::string& short_name) {
   const std::filesystem::path directory = LabDirectory() / "kernels" / short_name;
-  LabKernel kernel{.image = directory / "Image", .release = "", .package = ""};
+  LabKernel kernel{.image = directory / "Image", .release = "", .package = "", .modules = {}};
   std::ifstream version(directory / "version");
   if (!std::getline(version, kernel.release) || !std::getline(version, kernel.package) ||
       !Exists(kernel.image)) {
     return Fail("the lab has no kernel " + short_name + " (cmake -P lab/fetch.cmake says why)");
+  }
+  for (const char* module :
+       {"virtio", "virtio_ring", "virtio_mmio", "virtio_blk", "cdrom", "isofs"}) {
+    for (const char* suffix : {".ko", ".ko.xz"}) {
+      // What is not there is built in.
+      const std::filesystem::path file = directory / "modules" / (std::string(module) + suffix);
+      if (Exists(file)) kernel.modules.push_back(file);
+    }
   }
   return kernel;
 }
@@ -108,13 +116,38 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
 
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
-                                  const std::filesystem::path& next_initrd) {
-  Result<Initramfs> guest = BaseGuest();
+                                  const std::filesystem::path& next_initrd, const LabKernel& kernel,
+                                  const std::filesystem::path& disk) {
+  // Of a small memory khop itself would be a good part.
+  Result<Initramfs> guest = BaseGuest(disk.empty());
   if (!guest) {
     return std::unexpected(guest.error());
   }
-  guest->AddFile("next/Image", next_kernel);
-  guest->AddFile("next/initrd", next_initrd);
+  if (disk.empty()) {
+    guest->AddFile("next/Image", next_kernel);
+    guest->AddFile("next/initrd", next_initrd);
+  } else {
+    Initramfs files;
+    files.AddFile("Image", next_kernel);
+    files.AddFile("initrd", next_initrd);
+    const Result<std::filesystem::path> khop = FindGuestFile("khop");
+    if (!khop) {
+      return std::unexpected(khop.error());
+    }
+    files.AddFile("khop", *khop, 0755);
+    guest->AddSymlink("bin/khop", "/next/khop");
+    if (const Result<void> written = files.WriteDisk(disk); !written) {
+      return std::unexpected(written.error());
+    }
+    guest->AddDirectory("modules");
+    for (size_t i = 0; i < kernel.modules.size(); ++i) {
+      Result<std::string> module = ReadUnpacked(kernel.modules[i]);
+      if (!module) {
+        return std::unexpected(module.error());
+      }
+      guest->AddBytes("modules/" + std::to_string(i), *std::move(module));
+    }
+  }
   GuestImage image{.path = directory / "first.cpio", .written = {}};
   const Result<Initramfs::Written> written = guest->Write(image.path);
   if (!written) {

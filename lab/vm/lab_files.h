@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "lab/vm/failure.h"
 #include "lab/vm/initramfs.h"
@@ -15,6 +16,8 @@ struct LabKernel {
   std::filesystem::path image;
   std::string release;  // uname -r
   std::string package;  // package=version
+  // What a disk needs (virtio_mmio, virtio_blk, isofs and theirs), in the order of loading.
+  std::vector<std::filesystem::path> modules;
 };
 
 // A kernel of the lab by its short name ("6.1"); fails when lab/fetch.cmake could not get it.
@@ -40,9 +43,15 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
                                  uint64_t seed, const std::filesystem::path& kernel = {});
 
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
-// /next/initrd.
+// /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has
+// the modules of `kernel` for it: kMountDisk is the command that mounts it at /next.
+inline constexpr const char* kMountDisk =
+    "for m in /modules/*; do insmod $m || exit 1; done; "
+    "mount -t iso9660 -o ro /dev/vda /next";
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
-                                  const std::filesystem::path& next_initrd);
+                                  const std::filesystem::path& next_initrd,
+                                  const LabKernel& kernel = {},
+                                  const std::filesystem::path& disk = {});
 
 }  // namespace khop::lab

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// The gather route from other running kernels than that of the other scenarios: 5.10 relocates with
+// the MMU off itself, and with pages of 16 KiB everything has another size.
+#include "lab/scenarios/gather_machine.h"
+
+namespace khop::lab {
+namespace {
+
+class GatherFrom : public GatherMachine {
+ protected:
+  void HopFrom(const std::string& kernel, const std::string& cpu) {
+    START_FIRST_MACHINE({.kernel = kernel, .cpu = cpu});
+    MUST(guest().Must("khop-guest-tool fragment 2048"));
+    MUST(Load("--route gather"));
+    HopProof proof;
+    HopByGather(&proof);
+    EXPECT_TRUE(proof.report.value("mmu", false));
+  }
+};
+
+TEST_F(GatherFrom, Linux5Dot10) { HopFrom("5.10", "cortex-a57"); }
+TEST_F(GatherFrom, Linux6Dot12) { HopFrom("6.12", "cortex-a57"); }
+TEST_F(GatherFrom, Linux6Dot12With16kPages) { HopFrom("6.12-16k", "neoverse-n1"); }
+
+}  // namespace
+}  // namespace khop::lab

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// The gather route: any pages, no contiguity. The machine is made as bad as memory gets, and hops
+// all the same.
+#include "lab/scenarios/gather_machine.h"
+
+namespace khop::lab {
+namespace {
+
+class Gather : public GatherMachine {};
+
+TEST_F(Gather, FragmentedMemory) {
+  START_FIRST_MACHINE({});
+  FragmentMemory(2048);
+  // What is contiguous cannot be had; auto says so and gathers.
+  const Result<CommandResult> strict =
+      guest().Run("khop load /next/Image --initrd /next/initrd --route in-place");
+  MUST(strict);
+  EXPECT_EQ(strict->exit_code, 31) << strict->output;
+  MUST(Load(""));
+  HopProof proof;
+  HopByGather(&proof);
+  EXPECT_TRUE(proof.report.value("mmu", false));
+  EXPECT_GT(proof.report.value("bytes_moved", uint64_t{0}), 0u);
+  ExpectFewTables(proof);
+}
+
+// No block of 64 KiB either: base pages, one by one.
+TEST_F(Gather, ScatteredBasePages) {
+  START_FIRST_MACHINE({});
+  FragmentMemory(64);
+  MUST(Load("--route gather"));
+  HopProof proof;
+  HopByGather(&proof);
+  EXPECT_TRUE(proof.report.value("mmu", false));
+  ExpectFewTables(proof);
+}
+
+TEST_F(Gather, MmuOff) {
+  START_FIRST_MACHINE({});
+  FragmentMemory(2048);
+  MUST(Load("--route gather --mmu off"));
+  HopProof proof;
+  HopByGather(&proof);
+  EXPECT_FALSE(proof.report.value("mmu", true));
+  EXPECT_EQ(proof.status["control"].value("table_bytes", uint64_t{1}), 0u);
+}
+
+// Everything that makes a kernel move pages, between load and exec.
+TEST_F(Gather, PagesStayOrAreFoundAgain) {
+  START_FIRST_MACHINE({});
+  FragmentMemory(64);
+  MUST(Load("--route gather"));
+  EXPECT_EQ(guest().Must("cat /proc/sys/vm/compact_unevictable_allowed").value_or(""), "0\n");
+  MUST(guest().Must("echo 1 > /proc/sys/vm/compact_memory"));
+  MUST(guest().Must("dd if=/dev/zero of=/tmp/pressure bs=1M count=300 2>&1; rm /tmp/pressure"));
+  MUST(guest().Must(
+      "p=/sys/kernel/mm/hugepages/hugepages-32768kB/nr_hugepages; echo 4 > $p; cat $p; "
+      "echo 0 > $p; echo 1 > /proc/sys/vm/compact_memory"));
+  const Result<CommandResult> status = guest().Run("khop status");
+  MUST(status);
+  printf("%s", status->output.c_str());
+  HopProof proof;
+  HopByGather(&proof);
+}
+
+TEST_F(Gather, UnloadGivesEverythingBack) {
+  START_FIRST_MACHINE({});
+  const std::string look =
+      "khop-guest-tool lsshm; cat /sys/kernel/kexec_loaded /sys/kernel/mm/hugepages/*/nr_hugepages "
+      "/proc/sys/vm/compact_unevictable_allowed";
+  const Result<std::string> before = guest().Must(look);
+  MUST(before);
+  FragmentMemory(64);
+  const uint64_t free = AvailableKib();
+  MUST(Load("--route gather"));
+  MUST(guest().Must("khop unload"));
+  const Result<std::string> after = guest().Must(look);
+  MUST(after);
+  EXPECT_EQ(*after, *before);
+  EXPECT_NEAR(static_cast<double>(AvailableKib()), static_cast<double>(free), 4096);
+}
+
+// 80 MiB into 192 MiB of RAM: more than kexec_load's segments may have.
+TEST_F(Gather, LittleMemory) {
+  START_FIRST_MACHINE(
+      {.memory_mib = 192, .next_padding = uint64_t{36} << 20, .on_disk = true, .append = "cma=0"});
+  const uint64_t before = AvailableKib();
+  MUST(guest().Must("khop load /next/Image --initrd /next/initrd --route gather --cmdline '" +
+                    std::string(kNextCommandLine) + "'"));
+  const uint64_t after = AvailableKib();
+  HopProof proof;
+  HopByGather(&proof, Seconds(180));
+  const uint64_t payload = proof.report.value("bytes_verified", uint64_t{0});
+  EXPECT_GT(payload, uint64_t{78} << 20);
+  const double held = static_cast<double>(before - after) * 1024;
+  printf("payload %.1f MiB, held %.1f MiB\n", static_cast<double>(payload) / (1 << 20),
+         held / (1 << 20));
+  EXPECT_LE(held, static_cast<double>(payload) * 1.02 + (8 << 20));
+}
+
+}  // namespace
+}  // namespace khop::lab
