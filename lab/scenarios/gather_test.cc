@@ -68,9 +68,9 @@ TEST_F(Gather, UnloadGivesEverythingBack) {
   const std::string look =
       "khop-guest-tool lsshm; cat /sys/kernel/kexec_loaded /sys/kernel/mm/hugepages/*/nr_hugepages "
       "/proc/sys/vm/compact_unevictable_allowed";
+  FragmentMemory(64);
   const Result<std::string> before = guest().Must(look);
   MUST(before);
-  FragmentMemory(64);
   const uint64_t free = AvailableKib();
   MUST(Load("--route gather"));
   MUST(guest().Must("khop unload"));
