@@ -87,7 +87,8 @@ int Fragment(size_t block) {
   std::set<uint64_t> held;  // numbers of the blocks that have a page held
   // Again and again, for each time a little is left for the rest of the system.
   for (int round = 0; round < 3; ++round) {
-    const size_t free = MemInfo("MemFree");
+    // CMA memory is free for pages that can be moved only.
+    const size_t free = MemInfo("MemFree") - MemInfo("CmaFree");
     const size_t spare = (round == 0 ? 64 : 40) * kMib;
     if (free <= spare + 2 * kMib) break;
     const size_t size = (free - spare) / page * page;

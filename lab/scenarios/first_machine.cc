@@ -14,6 +14,11 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   }
   kernel_ = *kernel;
   next_kernel_ = *next_kernel;
+  if (!config.next_program.empty()) {
+    const Result<std::filesystem::path> program = FindGuestFile(config.next_program);
+    MUST(program);
+    next_kernel_.image = *program;
+  }
   const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
   // A test may start several machines, one after the other; the last one's log stays.
   const Result<std::filesystem::path> directory =

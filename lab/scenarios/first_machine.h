@@ -46,6 +46,8 @@ namespace khop::lab {
 struct FirstMachineConfig {
   std::string kernel = "6.1";
   std::string next_kernel = "6.12";
+  // Of the arm64 build tree, in the place of the next kernel.
+  std::string next_program = {};  // NOLINT(readability-redundant-member-init)
   std::string cpu = "cortex-a57";
   int memory_mib = 1024;
   bool instruction_count = false;

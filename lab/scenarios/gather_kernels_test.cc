@@ -8,8 +8,8 @@ namespace {
 
 class GatherFrom : public GatherMachine {
  protected:
-  void HopFrom(const std::string& kernel, const std::string& cpu) {
-    START_FIRST_MACHINE({.kernel = kernel, .cpu = cpu});
+  void HopFrom(const std::string& kernel, const std::string& next, const std::string& cpu) {
+    START_FIRST_MACHINE({.kernel = kernel, .next_kernel = next, .cpu = cpu});
     MUST(guest().Must("khop-guest-tool fragment 2048"));
     MUST(Load("--route gather"));
     HopProof proof;
@@ -18,9 +18,9 @@ class GatherFrom : public GatherMachine {
   }
 };
 
-TEST_F(GatherFrom, Linux5Dot10) { HopFrom("5.10", "cortex-a57"); }
-TEST_F(GatherFrom, Linux6Dot12) { HopFrom("6.12", "cortex-a57"); }
-TEST_F(GatherFrom, Linux6Dot12With16kPages) { HopFrom("6.12-16k", "neoverse-n1"); }
+TEST_F(GatherFrom, Linux5Dot10) { HopFrom("5.10", "6.12", "cortex-a57"); }
+TEST_F(GatherFrom, Linux6Dot12) { HopFrom("6.12", "6.12", "cortex-a57"); }
+TEST_F(GatherFrom, Linux6Dot12With16kPages) { HopFrom("6.12-16k", "6.12-16k", "neoverse-n1"); }
 
 }  // namespace
 }  // namespace khop::lab

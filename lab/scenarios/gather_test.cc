@@ -63,6 +63,21 @@ TEST_F(Gather, PagesStayOrAreFoundAgain) {
   HopByGather(&proof);
 }
 
+// Pages that have moved into destinations of others: khop exec orders the moves anew.
+TEST_F(Gather, PagesThatHaveMovedAreFound) {
+  START_FIRST_MACHINE({});
+  FragmentMemory(64);
+  MUST(Load("--route gather"));
+  MUST(
+      guest().Must("echo 1 > /proc/sys/vm/compact_unevictable_allowed; "
+                   "echo 1 > /proc/sys/vm/compact_memory"));
+  const Result<CommandResult> status = guest().Run("khop status");
+  MUST(status);
+  EXPECT_THAT(status->output, testing::ContainsRegex("[1-9][0-9]* of [0-9]+ have moved"));
+  HopProof proof;
+  HopByGather(&proof);
+}
+
 TEST_F(Gather, UnloadGivesEverythingBack) {
   START_FIRST_MACHINE({});
   const std::string look =

@@ -109,6 +109,19 @@ TEST_F(Hop, Twice) {
   EXPECT_EQ(again->report.value("bytes_moved", uint64_t{1}), 0u);
 }
 
+// Not only kernels: anything with an Image header that needs no more than booting.rst promises.
+TEST_F(Hop, ToTheBenchmark) {
+  START_FIRST_MACHINE({.next_program = "bench_small.Image"});
+  MUST(guest().Must("khop load /next/Image"));
+  MUST(guest().Start("khop exec --now"));
+  MUST(machine().WaitForText("bench: done", Seconds(120)));
+  EXPECT_THAT(machine().console(), testing::HasSubstr("khop-on-vector"));
+  EXPECT_THAT(machine().console(), testing::Not(testing::HasSubstr("FAIL")));
+  const Result<MachineEnd> end = machine().WaitForEnd(Seconds(30));
+  MUST(end);
+  EXPECT_EQ(end->reason, EndReason::kGuestPowerOff);
+}
+
 TEST_F(Hop, CrcDigest) {
   START_FIRST_MACHINE({});
   MUST(Load("--verify crc32c"));

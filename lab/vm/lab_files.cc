@@ -46,7 +46,8 @@ Result<LabKernel> FindKernel(const std::string& short_name) {
 Result<std::filesystem::path> FindGuestFile(const std::string& name) {
   for (const std::filesystem::path& path :
        {Arm64Directory() / name, Arm64Directory() / "lab/guest" / name,
-        Arm64Directory() / "examples/embed" / name, LabDirectory() / name}) {
+        Arm64Directory() / "examples/embed" / name, Arm64Directory() / "bench" / name,
+        LabDirectory() / name}) {
     if (Exists(path)) {
       return path;
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <memory>
 #include <optional>
 
 namespace khop::load {
@@ -25,8 +26,9 @@ std::optional<int64_t> Take(std::string_view& text, char end) {
   if (size == std::string_view::npos) return std::nullopt;
   int64_t value = 0;
   if (size != 0) {
-    const auto done = std::from_chars(text.data(), text.data() + size, value, 36);
-    if (done.ec != std::errc() || done.ptr != text.data() + size) return std::nullopt;
+    const char* const first = std::to_address(text.begin());
+    const auto done = std::from_chars(first, first + size, value, 36);
+    if (done.ec != std::errc() || done.ptr != first + size) return std::nullopt;
   }
   text.remove_prefix(size + 1);
   return value;

@@ -73,7 +73,7 @@ void ExpectHop(GatherMachine& machine, const report::Plan& plan, const std::stri
   EXPECT_EQ(hop.Bytes(initrd.start, initrd.size), machine.system.Find("/boot/initrd")->text);
   EXPECT_EQ(BigEndian(TreeText(hop, "linux,initrd-start")), initrd.start);
   EXPECT_EQ(BigEndian(TreeText(hop, "linux,initrd-end")), initrd.start + initrd.size);
-  EXPECT_EQ(TreeText(hop, "khop,route"), std::string("gather", 7));
+  EXPECT_EQ(TreeText(hop, "khop,route"), std::string("gather\0", 7));
   EXPECT_EQ(hop.dtb / (2 << 20), (hop.dtb + hop.dtb_size - 1) / (2 << 20));
   // No page of the BSS is as its last user left it.
   const uint64_t bss = AlignUp(plan.entry + kTestImageSize, kTestPage);

@@ -268,7 +268,10 @@ class Planner {
     // Only what is written, verified or entered: nothing else is mapped.
     Ranges arena = {File(kKernel), File(kInitrd), File(kDtb), PageAt(plan_.placed.stamp, granule_)};
     if (!foreign.empty()) arena[0] = Whole(kKernel);
-    const auto circles = [&](const Piece& piece) { return piece.destination == plan_.spare; };
+    // Within a piece, as pieces that continue each other are one.
+    const auto circles = [&](const Piece& piece) {
+      return PhysRange{piece.destination, piece.size}.Contains(plan_.spare);
+    };
     if (std::ranges::any_of(plan_.order, circles)) arena.push_back(PageAt(plan_.spare, granule_));
     plan_.placed.arena = ToHandoff(Joined(std::move(arena)));
     return {};

@@ -23,6 +23,7 @@ Placed Place(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bo
                 .window = {},
                 .mmu = mmu};
   std::vector<PhysRange> held;
+  held.reserve(runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
     held.push_back({runs[i], shape.run_pages[i] * kHugePageSize});
   }

@@ -14,7 +14,6 @@
 
 namespace khop::load {
 
-using plan::Piece;
 using system::System;
 
 namespace {
@@ -221,7 +220,8 @@ class Replanner {
     digests_.assign(in_.hop.digests.begin(), in_.hop.digests.end());
     for (const handoff::VerifyRange& range : in_.hop.verify) {
       if (range.start != in_.before[2]->value) continue;
-      std::ranges::copy(fresh.bytes, digests_.begin() + range.first_digest * size);
+      const uint64_t first = uint64_t{range.first_digest} * size;
+      std::ranges::copy(fresh.bytes, digests_.begin() + static_cast<ptrdiff_t>(first));
     }
     for (Verified& entry : next.verified) {
       if (entry.start == plan.placed.dtb.value) entry = fresh.verified.front();
