@@ -92,7 +92,8 @@ TEST_F(Gather, UnloadGivesEverythingBack) {
   const Result<std::string> after = guest().Must(look);
   MUST(after);
   EXPECT_EQ(*after, *before);
-  EXPECT_NEAR(static_cast<double>(AvailableKib()), static_cast<double>(free), 4096);
+  // It may be more: the search took back what CPUs and caches had kept.
+  EXPECT_GE(AvailableKib() + 4096, free);
 }
 
 // 80 MiB into 192 MiB of RAM: more than kexec_load's segments may have.
