@@ -2,29 +2,14 @@
 // The start of the benchmark wherever it is loaded and at whichever exception level, and what needs
 // to be assembly: leaving EL3, exceptions, calls out of the machine, the MMU's switching off.
 
+#include "core/arm64/assembly.inc"
+
 #define SCTLR_EL1_OFF 0x30d00800
 #define SCTLR_EL2_OFF 0x30c50830
-#define SCTLR_MMU_AND_CACHES ((1 << 0) | (1 << 2) | (1 << 12))
-
-        .macro at_el2, scratch, label
-        mrs     \scratch, CurrentEL
-        cmp     \scratch, #(2 << 2)
-        b.eq    \label
-        .endm
 
         .macro address, register, symbol
         adrp    \register, \symbol
         add     \register, \register, :lo12:\symbol
-        .endm
-
-        // [x0, x1) by 16 bytes, the smallest line there can be.
-        .macro for_each_line, operation
-3:      cmp     x0, x1
-        b.hs    4f
-        dc      \operation, x0
-        add     x0, x0, #16
-        b       3b
-4:      dsb     sy
         .endm
 
         // The header of an arm64 Image (Linux, Documentation/arch/arm64/booting.rst).

@@ -3,6 +3,8 @@
 // more. Registers of the regime in force are chosen at run time by CurrentEL: at EL2 the _EL2 names
 // are right with and without HCR_EL2.E2H for everything used here.
 
+#include "core/arm64/assembly.inc"
+
 // BlobHeader, blob.h; checked there by static_assert.
 #define BLOB_STACK_OFFSET 40
 #define BLOB_STACK_SIZE 48
@@ -11,15 +13,7 @@
 #define BLOB_VERSION 1
 // FailureCode::kException; main.cc has the static_assert.
 #define FAILURE_EXCEPTION 29
-// SCTLR_ELx.M, .C and .I.
-#define SCTLR_MMU_AND_CACHES ((1 << 0) | (1 << 2) | (1 << 12))
 #define PSCI_SYSTEM_RESET 0x84000009
-
-        .macro at_el2, scratch, label
-        mrs     \scratch, CurrentEL
-        cmp     \scratch, #(2 << 2)
-        b.eq    \label
-        .endm
 
         .macro set_vbar, base, scratch
         at_el2  \scratch, 1f
@@ -27,16 +21,6 @@
         b       2f
 1:      msr     VBAR_EL2, \base
 2:      isb
-        .endm
-
-        // [x0, x1) by 16 bytes, the smallest line there can be: no need to know the size of any.
-        .macro for_each_line, operation
-3:      cmp     x0, x1
-        b.hs    4f
-        dc      \operation, x0
-        add     x0, x0, #16
-        b       3b
-4:      dsb     sy
         .endm
 
         .macro stack_range, base, end
