@@ -44,14 +44,16 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
 
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
 // /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has
-// the modules of `kernel` for it: kMountDisk is the command that mounts it at /next.
-inline constexpr const char* kMountDisk =
-    "for m in /modules/*; do insmod $m || exit 1; done; "
-    "mount -t iso9660 -o ro /dev/vda /next";
+// the modules of `kernel` for it: kMountDisk mounts it at /next.
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
                                   const std::filesystem::path& next_initrd,
                                   const LabKernel& kernel = {},
                                   const std::filesystem::path& disk = {});
+
+// For the guest's shell.
+inline constexpr const char* kMountDisk =
+    "for m in /modules/*; do insmod $m || exit 1; done; "
+    "mount -t iso9660 -o ro /dev/vda /next";
 
 }  // namespace khop::lab
