@@ -49,6 +49,7 @@ std::string Patched(unsigned offset, const std::string& byte) {
 }
 
 // Offsets and flags of the Image header: Documentation/arch/arm64/booting.rst.
+constexpr unsigned kImageSizeOffset = 16;
 constexpr unsigned kFlagsOffset = 24;
 constexpr unsigned kMagicOffset = 56;
 
@@ -66,6 +67,8 @@ TEST_F(BadInput, Kernels) {
   ExpectRefused("khop load /tmp/bad", 23);
   MUST(guest().Must("dd if=/next/Image of=/tmp/bad bs=1M count=9 2>/dev/null"));
   ExpectRefused("khop load /tmp/bad", 24);
+  MUST(guest().Must(Patched(kImageSizeOffset + 6, "7f")));
+  ExpectRefused("khop load /tmp/bad", 23, "damaged");
   MUST(guest().Must(Patched(kFlagsOffset, "0b")));  // big-endian, 4K, anywhere
   ExpectRefused("khop load /tmp/bad", 25);
   MUST(guest().Must(Patched(kFlagsOffset, "0e")));  // 64K pages
@@ -81,6 +84,8 @@ TEST_F(BadInput, OtherFilesCommandLinesAndUsers) {
   ExpectRefused("khop load /next/Image --initrd /no/such/file", 20);
   ExpectRefused("khop load /next/Image --initrd /tmp", 21);
   ExpectRefused("khop load /next/Image --initrd /tmp/empty", 22);
+  ExpectRefused("khop load /next/Image --initrd /dev/zero", 21);
+  ExpectRefused("khop load /next/Image --mmu maybe", 2, "maybe");
   ExpectRefused("khop load /next/Image --cmdline \"$(head -c 2048 /dev/zero | tr '\\0' x)\"", 27);
   ExpectRefused("khop load /next/Image --dtb /tmp/text", 28);
   ExpectRefused("khop-guest-tool nobody /bin/khop load /next/Image", 10);

@@ -13,7 +13,7 @@ class GatherFrom : public GatherMachine {
     MUST(guest().Must("khop-guest-tool fragment 2048"));
     MUST(Load("--route gather"));
     HopProof proof;
-    HopByGather(&proof);
+    ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
     EXPECT_TRUE(proof.report.value("mmu", false));
   }
 };

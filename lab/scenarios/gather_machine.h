@@ -28,7 +28,7 @@ class GatherMachine : public FirstMachine {
     HopExpectation expected = Expected();
     expected.route = "gather";
     Result<HopProof> hop = ProveHop(
-        machine(), guest(), expected, [](Guest& g) { return g.Start("khop exec --now"); },
+        machine(), guest(), expected, [](Guest& g) { return g.Start("khop exec -v --now"); },
         deadline);
     MUST(hop);
     *proof = *std::move(hop);

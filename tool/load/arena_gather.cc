@@ -36,7 +36,7 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
         const Extent part{run.offset + at, page, run.address + at, run.address + at, run.segment};
         if (UsablePage(map, request.forbidden, {part.address, page})) {
           Append(good, part);
-          needed -= page;
+          needed -= std::min(needed, page);
         } else {
           refused += page;
         }
@@ -75,6 +75,7 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
   if (needed + extra == 0) return {};
   if (const auto ready = request.before_base_pages(); !ready) return ready;
   needed += extra;
+  uint64_t refused_here = 0;  // in the last round
   while (needed != 0) {
     const bool enough = needed <= extra;
     if (refused > request.transient_limit || record_.segments.size() == kSegmentsPerSlot) {
@@ -86,7 +87,10 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
                   "free other memory, or reboot with a smaller cma=");
     }
     const size_t segments = record_.segments.size();
-    const auto added = AddSegment(request.slot, system_->PageSize(), needed / system_->PageSize());
+    // Where pages were refused, as many will be again: CMA gives them by turns.
+    const uint64_t pages = (needed + std::min(needed, refused_here)) / system_->PageSize();
+    const uint64_t refused_before = refused;
+    const auto added = AddSegment(request.slot, system_->PageSize(), pages);
     if (!added) {
       if (extra == 0 || !Passable(added.error())) return added;
       if (record_.segments.size() > segments) {
@@ -98,6 +102,7 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
       continue;
     }
     if (const auto sorted = sort_out(); !sorted) return sorted;
+    refused_here = refused - refused_before;
   }
   return {};
 }

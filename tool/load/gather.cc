@@ -79,6 +79,26 @@ Ranges FindWaste(const Arena& arena, std::span<const Piece> uses, uint64_t granu
   return Joined(std::move(worst));
 }
 
+// Gives up huge pages at the edges, for as long as base pages of what was taken beyond the need can
+// serve instead: takes them out of `input` and makes `plan` anew. Returns its uses.
+std::vector<Piece> GiveUpHugePages(const Arena& arena, uint64_t needed, GatherInput& input,
+                                   GatherPlan& plan) {
+  std::vector<Piece> uses = UsesOf(input, plan);
+  for (int round = 0; round < 3; ++round) {
+    const Ranges waste = FindWaste(arena, uses, input.granule, needed / 50 + (uint64_t{3} << 20));
+    Ranges left = Without(input.owned, waste);
+    if (waste.empty() || TotalSize(left) < needed) break;
+    GatherInput less = input;
+    less.owned = less.loose = std::move(left);
+    auto better = PlanGather(less);
+    if (!better) break;
+    input = std::move(less);
+    plan = *std::move(better);
+    uses = UsesOf(input, plan);
+  }
+  return uses;
+}
+
 // The parts of `extents` that are used, with their destinations. Of huge pages all is kept if
 // anything is.
 std::vector<Extent> Wanted(const Arena& arena, std::span<const Piece> uses) {
@@ -125,14 +145,13 @@ void AddGathered(const GatherPlan& plan, report::Plan& report) {
                                   " could be had where they are needed";
 }
 
-// How much to take beyond the need, to choose from: the more pages, the more of them lie in one
-// stretch, so that less has to be moved, and less of somebody else's memory written over. As much
-// again at most, within half of what is available, and never the last of it.
-uint64_t Spare(uint64_t needed, uint64_t available) {
+// How much may be taken beyond the need, for a moment and to choose from: as much again, within
+// half of what is available, and never the last of it.
+uint64_t MostExtra(uint64_t needed, uint64_t available) {
   const uint64_t margin = std::max<uint64_t>(available / 8, uint64_t{16} << 20);
   if (available < needed + margin) return 0;
-  const uint64_t spare = std::min({needed, available / 2, available - needed - margin});
-  return AlignDown(spare, uint64_t{1} << 20);
+  const uint64_t extra = std::min({needed, available / 2, available - needed - margin});
+  return AlignDown(extra, uint64_t{1} << 20);
 }
 
 }  // namespace
@@ -186,84 +205,92 @@ Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPl
   return commit();
 }
 
+namespace {
+
+struct Taken {
+  Arena arena;
+  GatherInput input;
+  GatherPlan plan;
+};
+
+// Takes `needed` bytes of pages, and `extra` to choose from, and plans with them. `input`: all that
+// does not depend on which pages they are.
+Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prepared,
+                          GatherInput input, uint64_t needed, uint64_t extra, uint64_t available,
+                          const Progress& progress) {
+  const int slot = session.FreeSlot();
+  if (const auto begun = session.BeginBuild(slot, {}); !begun) return Forward(begun);
+  progress("taking " + HumanBytes(needed + extra) + " of pages of any size");
+  auto arena =
+      Arena::Gather(system, prepared.map,
+                    {.slot = slot,
+                     .bytes = needed,
+                     .extra = extra,
+                     .forbidden = prepared.forbidden,
+                     .transient_limit = (available - needed) / 2,
+                     .before_base_pages = [&] { return session.HoldCompaction(); }},
+                    [&](const PoolRecords& pools) { return session.BeginBuild(slot, pools); });
+  if (!arena) return Forward(arena);
+  progress("looking for destinations");
+  input.owned = input.loose = Addresses(arena->extents());
+  const Ranges plain = system::Subtract(prepared.map.plain, prepared.forbidden);
+  auto allowed =
+      FindAllowed(system, plain, input.owned,
+                  std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, input.granule), 32768));
+  if (!allowed) return Forward(allowed);
+  input.allowed = *std::move(allowed);
+  auto plan = PlanGather(input);
+  if (!plan) return Forward(plan);
+  return Taken{*std::move(arena), std::move(input), *std::move(plan)};
+}
+
+}  // namespace
+
 Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOptions& options,
                                   const Prepared& prepared, const Progress& progress) {
   const uint64_t granule = system.PageSize();
   const uint64_t needed = GatherNeed(prepared.sizes, prepared.kernel.size, granule);
   const auto available = CheckBeforeTaking(system, session, needed);
   if (!available) return Forward(available);
-  const int slot = session.FreeSlot();
-  if (const auto begun = session.BeginBuild(slot, {}); !begun) return Forward(begun);
-  progress("taking " + HumanBytes(needed) + " of pages of any size");
-  auto arena =
-      Arena::Gather(system, prepared.map,
-                    {.slot = slot,
-                     .bytes = needed,
-                     .extra = Spare(needed, *available),
-                     .forbidden = prepared.forbidden,
-                     .transient_limit = (*available - needed) / 2,
-                     .before_base_pages = [&] { return session.HoldCompaction(); }},
-                    [&](const PoolRecords& pools) { return session.BeginBuild(slot, pools); });
-  if (!arena) return Forward(arena);
-
-  progress("looking for destinations");
-  GatherInput input;
-  input.sizes = prepared.sizes;
-  input.kernel_bytes = prepared.kernel.size;
-  input.granule = granule;
-  input.ram_end = prepared.map.RamEnd();
-  input.owned = input.loose = Addresses(arena->extents());
-  const Ranges plain = system::Subtract(prepared.map.plain, prepared.forbidden);
-  const auto look = [&]() -> Result<void> {
-    auto allowed =
-        FindAllowed(system, plain, input.owned,
-                    std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, granule), 32768));
-    if (!allowed) return Forward(allowed);
-    input.allowed = *std::move(allowed);
-    return {};
-  };
-  if (const auto looked = look(); !looked) return Forward(looked);
+  GatherInput bare_input;
+  bare_input.sizes = prepared.sizes;
+  bare_input.kernel_bytes = prepared.kernel.size;
+  bare_input.granule = granule;
+  bare_input.ram_end = prepared.map.RamEnd();
   // The lists of the final size; what is in them comes later.
   const std::vector<handoff::VerifyRange> verify(options.digest == handoff::DigestKind::kNone ? 0
                                                                                               : 3);
   const std::vector<std::byte> digests(DigestCount(prepared, options) *
                                        handoff::DigestSize(options.digest));
   const plan::Hop bare = MakeHop(system, prepared, options);
-  input.hop = bare;
-  input.hop.verify = verify;
-  input.hop.digests = digests;
-  input.blob = options.blob;
-  input.mmu = options.mmu;
-  auto plan = PlanGather(input);
-  if (!plan && plan.error().code == ExitCode::kNoContiguousMemory) {
-    // Free pages on the CPUs' own lists look like the kernel's; compaction takes them back from
-    // there, and moves what processes have out of the way.
-    progress("compacting memory");
-    (void)system::WriteFile(system, "/proc/sys/vm/compact_memory", "1");
-    if (const auto looked = look(); !looked) return Forward(looked);
-    plan = PlanGather(input);
-  }
-  if (!plan) return Forward(plan);
-  // Huge pages at the edges are given back, and base pages of what was taken beyond the need serve
-  // instead, for as long as there are any.
-  std::vector<Piece> uses = UsesOf(input, *plan);
-  for (int round = 0; round < 3; ++round) {
-    const Ranges waste = FindWaste(*arena, uses, granule, needed / 50 + (uint64_t{3} << 20));
-    Ranges left = Without(input.owned, waste);
-    if (waste.empty() || TotalSize(left) < needed) break;
-    input.owned = input.loose = std::move(left);
-    auto better = PlanGather(input);
-    if (!better) break;
-    plan = std::move(better);
-    uses = UsesOf(input, *plan);
-  }
-  if (const auto trimmed = arena->Trim(Wanted(*arena, uses)); !trimmed) {
+  bare_input.hop = bare;
+  bare_input.hop.verify = verify;
+  bare_input.hop.digests = digests;
+  bare_input.blob = options.blob;
+  bare_input.mmu = options.mmu;
+  // With little extra first, so that the peak is the payload; with more if that gives no place.
+  const uint64_t most = MostExtra(needed, *available);
+  const uint64_t little = std::min(most, needed / 128 + (uint64_t{2} << 20));
+  const auto take = [&](uint64_t extra) {
+    return TakeAndPlan(system, session, prepared, bare_input, needed,
+                       AlignDown(extra, uint64_t{1} << 20), *available, progress);
+  };
+  auto taken = [&] {
+    auto first = take(little);
+    const bool more =
+        !first && first.error().code == ExitCode::kNoContiguousMemory && most > little;
+    return more ? take(most) : std::move(first);
+  }();
+  if (!taken) return Forward(taken);
+  auto& [arena, input, plan] = *taken;
+  const std::vector<Piece> uses = GiveUpHugePages(arena, needed, input, plan);
+  if (const auto trimmed = arena.Trim(Wanted(arena, uses)); !trimmed) {
     return Forward(trimmed);
   }
   // What is not kept may be somebody else's from now on, and these lists are long.
   input.owned = input.loose = input.allowed = {};
 
-  auto filled = Fill(system, options, prepared, *arena, plan->placed, progress);
+  auto filled = Fill(system, options, prepared, arena, plan.placed, progress);
   if (!filled) return Forward(filled);
   plan::Hop hop = filled->Complete(bare);
   // These outlive `filled`, which goes into what is loaded.
@@ -271,11 +298,11 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   const auto final_verify = std::move(filled->digests.verify);
   hop.digests = final_digests;
   hop.verify = final_verify;
-  Loaded loaded = Describe(prepared, options, *arena, plan->placed, {}, *std::move(filled));
-  AddGathered(*plan, loaded.plan);
+  Loaded loaded = Describe(prepared, options, arena, plan.placed, {}, *std::move(filled));
+  AddGathered(plan, loaded.plan);
   progress("handing the control area to the kernel");
-  const auto committed = CommitGathered(session, input, *plan, std::move(loaded), hop);
-  if (session.committed()) arena->Keep();
+  const auto committed = CommitGathered(session, input, plan, std::move(loaded), hop);
+  if (session.committed()) arena.Keep();
   if (!committed && !session.committed()) return Forward(committed);
   report::Plan done = session.state().current ? session.state().current->plan
                                               : session.state().pending->loaded->plan;
@@ -284,7 +311,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
     return done;
   }
   {
-    const Arena unmapped(*std::move(arena));
+    const Arena unmapped(std::move(arena));
   }
   // Somebody may have taken a destination while the files were read. Exec looks again.
   if (const auto sound = MakeSound(system, session, progress); !sound) {

@@ -34,7 +34,9 @@ Result<void> CheckContents(system::System& system, const Loaded& loaded, const A
 // Whether the kernel still has an image, and the arena as it is now.
 Result<Arena> AdoptLoaded(system::System& system, const Loaded& loaded, uint64_t* moved);
 
-// Unowned destinations that are in use by somebody else than the control area's copy.
-Result<Ranges> FindTrouble(system::System& system, const Loaded& loaded, const Arena& arena);
+// Unowned destinations that are in use by somebody else than the control area's copy. Those that
+// were all free a moment ago can do with Unflagged::kFree.
+Result<Ranges> FindTrouble(system::System& system, const Loaded& loaded, const Arena& arena,
+                           system::Unflagged unflagged = system::Unflagged::kBusy);
 
 }  // namespace khop::load

@@ -8,6 +8,8 @@
 
 #include "tool/load/gather_machine.h"
 #include "tool/load/session.h"
+#include "tool/load/unowned.h"
+#include "tool/system/huge_pages.h"
 
 namespace khop::load {
 namespace {
@@ -34,7 +36,7 @@ TEST(GatherTest, PagesThatMovedArePlannedAnew) {
       ASSERT_TRUE(machine.Load(options));
       const auto before = machine.Look();
       machine.system.NewProcess();
-      Migrate(machine, seed * 20, seed);
+      Migrate(machine, size_t{seed} * 20, seed);
       EXPECT_TRUE(report::Ready(*GetStatus(machine.system)));
       machine.system.NewProcess();
       machine.system.counter = 0x1234;
@@ -42,6 +44,7 @@ TEST(GatherTest, PagesThatMovedArePlannedAnew) {
       ASSERT_TRUE(done) << done.error().message;
       EXPECT_EQ(machine.system.reboots, 1);
       EXPECT_EQ(machine.system.kexec_loads, 2);
+      EXPECT_GT(machine.system.taken_memory, 0u);
       machine.system.NewProcess();
       const auto plan = LoadedPlan(machine.system);
       ASSERT_TRUE(plan);
@@ -105,6 +108,15 @@ TEST(GatherTest, ADestinationThatSomebodyTookIsGivenUp) {
     if (name != "control") {
       EXPECT_NE(FindSegment(*again, name).start, start) << name;
     }
+    // Nor is what else is around the page that was taken trusted any more.
+    const PhysRange block{PhysAddr{AlignDown(foreign, system::kHugePageSize)},
+                          system::kHugePageSize};
+    const auto session = Session::Open(machine.system);
+    ASSERT_TRUE(session);
+    const Loaded& loaded = *session->state().current;
+    const Ranges unowned =
+        Without(AllDestinations(*again, kTestPage), Addresses(*loaded.arena.extents));
+    EXPECT_TRUE(InBoth(unowned, {&block, 1}).empty()) << name;
     ExpectHop(machine, *again, std::string(name));
   }
 }
@@ -144,6 +156,31 @@ TEST(GatherTest, ContentsThatChangedAreRefused) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ExitCode::kArenaGone);
   EXPECT_EQ(machine.system.reboots, 0);
+}
+
+// Once planned here and now, pages without a flag do not send khop looking again; others do.
+TEST(GatherTest, PagesOnTheirWayDoNotStopAnExec) {
+  for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {
+    GatherMachine machine(7, 500);
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan);
+    machine.system.NewProcess();
+    machine.system.page_flags[plan->entry] = 0;
+    Migrate(machine, 1, 1);
+    // After each kexec_load something is taken from all that was free.
+    const int loads = machine.system.kexec_loads;
+    machine.system.on_rename = [&] {
+      if (machine.system.kexec_loads == loads) return;
+      for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+        machine.system.page_flags.try_emplace(page, flags);
+      }
+    };
+    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    EXPECT_EQ(done.has_value(), flags == 0);
+    if (flags == 0) {
+      EXPECT_EQ(machine.system.kexec_loads, loads + 1);
+    }
+  }
 }
 
 TEST(GatherTest, PagesThatNeverRestAreRefusedInTheEnd) {

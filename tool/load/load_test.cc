@@ -133,6 +133,7 @@ TEST_F(LoadTest, ExecStampsAndJumps) {
   system_.counter = 0x1122334455667788;
   ASSERT_TRUE(Exec(system_, ExecMode::kNow, NoProgress));
   EXPECT_EQ(system_.reboots, 1);
+  EXPECT_EQ(system_.taken_memory, 0u);
   uint64_t stamp = 0;
   memcpy(&stamp, system_.PhysicalBytes(Find(*plan, "stamp").start), sizeof(stamp));
   EXPECT_EQ(stamp, system_.counter);
@@ -232,7 +233,9 @@ TEST_F(LoadTest, BadInputChangesNothing) {
       {[](LoadOptions& o) { o.dtb = "/boot/initrd"; }, ExitCode::kBadDeviceTree},
       {[](LoadOptions& o) { o.dtb = "/none"; }, ExitCode::kFileMissing},
       {[this](LoadOptions& o) {
-         system_.SetFile("/boot/large", std::string(300'000'000, 'l'));
+         std::string large;
+         large.resize(300'000'000, 'l');
+         system_.SetFile("/boot/large", std::move(large));
          o.initrds = {"/boot/large"};
        },
        ExitCode::kNoMemory},

@@ -11,7 +11,6 @@ using system::System;
 
 namespace {
 
-constexpr uint64_t kMaxImage = uint64_t{1} << 36;   // beyond any real kernel, far from overflow
 constexpr uint64_t kScanSize = uint64_t{64} << 20;  // of the kernel, for its version
 
 Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared& prepared) {
@@ -184,12 +183,6 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
   if (auto done = PrepareTree(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareMemory(system, prepared); !done) return Forward(done);
   prepared.kernel_version = ReadVersion(system, prepared.kernel);
-  if (prepared.header.text_offset + prepared.header.image_size > kMaxImage ||
-      prepared.header.image_size > kMaxImage) {
-    return Fail(ExitCode::kNotAKernel, "the kernel " + options.kernel,
-                "its header asks for " + HumanBytes(prepared.header.image_size) + " of memory",
-                "check the file");
-  }
   if (!prepared.header.placed_anywhere) {
     prepared.notes.emplace_back("this kernel (before 4.6) loses the memory below its image");
   }

@@ -18,7 +18,19 @@ using system::System;
 
 namespace {
 
-constexpr int kTries = 3;
+constexpr int kTries = 6;
+constexpr uint64_t kMore = uint64_t{2} << 20;
+
+// Where the kernel has just taken a page it takes or gives back others: it is left alone as far as
+// a block of the page allocator's goes.
+Ranges BlocksAround(const Ranges& ranges) {
+  Ranges blocks;
+  for (const PhysRange& range : ranges) {
+    const PhysAddr start{AlignDown(range.start.value, system::kHugePageSize)};
+    blocks.push_back({start, AlignUp(range.end().value, system::kHugePageSize) - start.value});
+  }
+  return Joined(std::move(blocks));
+}
 
 std::unexpected<Failure> Gone(std::string_view why) {
   return Fail(ExitCode::kArenaGone, "the loaded kernel", why, "load it again");
@@ -50,7 +62,8 @@ class Replanner {
         granule_(system.PageSize()),
         parts_(PartsOf(loaded_.plan, granule_)) {}
 
-  Result<void> Run(const Ranges& trouble) {
+  // `trouble`: destinations that are in use; `restless`: where places are sought last.
+  Result<void> Run(const Ranges& trouble, const Ranges& restless) {
     const auto control = session_.store().ReadControl(loaded_.arena.slot);
     if (!control) return Forward(control);
     const auto raw = std::as_bytes(std::span(*control));
@@ -64,7 +77,13 @@ class Replanner {
     in_.blob = parsed->blob;
     // What did not fit at the load is not tried again.
     in_.mmu = parsed->hop.mmu ? loaded_.mmu : MmuMode::kOff;
+    const Ranges allowed = in_.allowed;
+    in_.allowed = Without(allowed, Without(restless, in_.owned));
     auto plan = PlanGather(in_);
+    if (!plan && !restless.empty()) {
+      in_.allowed = allowed;
+      plan = PlanGather(in_);
+    }
     if (!plan) return Forward(plan);
     return Carry(*plan);
   }
@@ -271,32 +290,43 @@ Result<Arena> AdoptLoaded(System& system, const Loaded& loaded, uint64_t* moved)
   return arena;
 }
 
-Result<Ranges> FindTrouble(System& system, const Loaded& loaded, const Arena& arena) {
+Result<Ranges> FindTrouble(System& system, const Loaded& loaded, const Arena& arena,
+                           system::Unflagged unflagged) {
   if (loaded.plan.route != "gather") return Ranges{};
-  const auto busy = FindBusyDestinations(system, loaded, Addresses(arena.extents()));
+  const auto busy = FindBusyDestinations(system, loaded, Addresses(arena.extents()), unflagged);
   if (!busy) return busy;
   return Without(*busy, loaded.taken);
 }
 
 Result<Arena> MakeSound(System& system, Session& session, const Progress& progress) {
+  Ranges restless;
   for (int attempt = 0;; ++attempt) {
     const Loaded& loaded = *session.state().current;
     uint64_t moved = 0;
     auto arena = AdoptLoaded(system, loaded, &moved);
     if (!arena) return arena;
-    const auto trouble = FindTrouble(system, loaded, *arena);
+    // What was planned here and now was planned on free memory: a page that has no flag since then
+    // is as good as those that the kernel takes and gives back from now until the jump.
+    const auto trouble = FindTrouble(
+        system, loaded, *arena, attempt == 0 ? system::Unflagged::kBusy : system::Unflagged::kFree);
     if (!trouble) return Forward(trouble);
     if (moved == 0 && trouble->empty()) return arena;
-    const std::string what = std::to_string(moved) + " pages have moved, and " +
-                             HumanBytes(TotalSize(*trouble)) + " of its destinations are in use";
+    std::string what = std::to_string(moved) + " pages have moved, and " +
+                       HumanBytes(TotalSize(*trouble)) + " of its destinations are in use";
+    if (!trouble->empty()) what += " (from " + Hex(trouble->front().start.value) + " on)";
     if (attempt == kTries) return Gone(what + " again and again");
     progress(what + ": planning anew");
     if (const auto contents = CheckContents(system, loaded, *arena); !contents) {
       return Forward(contents);
     }
-    if (const auto done = Replanner(system, session, *arena).Run(*trouble); !done) {
-      return Forward(done);
-    }
+    restless.insert(restless.end(), trouble->begin(), trouble->end());
+    restless = BlocksAround(restless);
+    const auto done = Replanner(system, session, *arena).Run(*trouble, restless);
+    if (done) continue;
+    if (done.error().code != ExitCode::kNoContiguousMemory) return Forward(done);
+    // What is in the way may only wait on a CPU's list of free pages: then it is taken from there.
+    if (attempt + 1 == kTries || !system.TakeMemory(kMore)) return Forward(done);
+    progress("no other place: looking again");
   }
 }
 

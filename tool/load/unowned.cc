@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "tool/system/page_flags.h"
-
 namespace khop::load {
 namespace {
 
@@ -39,9 +37,9 @@ Ranges FileDestinations(const Parts& parts) {
 }
 
 Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded,
-                                    std::span<const PhysRange> owned) {
+                                    std::span<const PhysRange> owned, system::Unflagged unflagged) {
   const Ranges all = AllDestinations(loaded.plan, system.PageSize());
-  return system::FindBusy(system, Without(all, owned));
+  return system::FindBusy(system, Without(all, owned), unflagged);
 }
 
 Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded) {

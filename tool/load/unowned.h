@@ -5,6 +5,7 @@
 #include "tool/base/error.h"
 #include "tool/load/ranges.h"
 #include "tool/load/state.h"
+#include "tool/system/page_flags.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
@@ -31,6 +32,7 @@ Ranges FileDestinations(const Parts& parts);
 // `owned` (ascending): where that memory is now, if it is not where the record says.
 Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded);
 Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded,
-                                    std::span<const PhysRange> owned);
+                                    std::span<const PhysRange> owned,
+                                    system::Unflagged unflagged = system::Unflagged::kBusy);
 
 }  // namespace khop::load

@@ -79,8 +79,9 @@ FakeSystem::Segment* FakeSystem::SegmentAt(const std::byte* address) {
   return nullptr;
 }
 
-SysResult<void> FakeSystem::TakeMemory(uint64_t /*size*/) {
+SysResult<void> FakeSystem::TakeMemory(uint64_t size) {
   if (const int error = Trouble()) return Err(error);
+  taken_memory += size;
   return {};
 }
 

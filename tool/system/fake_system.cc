@@ -296,6 +296,7 @@ SysResult<void> FakeSystem::Rename(const std::string& from, const std::string& t
   if (found == files_.end()) return Err(ENOENT);
   files_[to] = found->second;
   files_.erase(from);
+  if (on_rename) on_rename();
   return {};
 }
 

@@ -4,6 +4,7 @@
 // the last that the process did (as a SIGKILL there would).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -75,6 +76,8 @@ class FakeSystem final : public System {
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;
+  std::function<void()> on_rename;
+  uint64_t taken_memory = 0;  // bytes, by TakeMemory
   std::vector<std::vector<std::string>> runs;
   int run_status = 0;
   std::string machine = "aarch64";

@@ -87,10 +87,12 @@ Result<std::vector<PhysRange>> FindOverwritable(System& system, std::span<const 
   return found;
 }
 
-Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges) {
+Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges,
+                                        Unflagged unflagged) {
   std::vector<PhysRange> busy;
   const uint64_t page_size = system.PageSize();
   const auto done = ForEachPage(system, ranges, [&](PhysAddr page, uint64_t flags) {
+    if (flags == 0 && unflagged == Unflagged::kFree) return;
     if (!MayBeOverwritten(flags)) Append(busy, {page, page_size}, 0);
   });
   if (!done) return Forward(done);

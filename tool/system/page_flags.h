@@ -28,7 +28,13 @@ Result<std::vector<PhysRange>> FindOverwritable(System& system, std::span<const 
                                                 std::span<const PhysRange> owned,
                                                 uint64_t smallest);
 
+// A page without any flag: the kernel has it for itself, or it waits, free, on a list of a CPU's
+// own. The lists are refilled by dozens of pages at a time, whatever khop does; the file does not
+// tell the two apart.
+enum class Unflagged { kBusy, kFree };
+
 // The pages of `ranges` that may not be overwritten, joined. Errors: as above.
-Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges);
+Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges,
+                                        Unflagged unflagged = Unflagged::kBusy);
 
 }  // namespace khop::system

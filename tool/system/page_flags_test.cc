@@ -50,6 +50,15 @@ TEST_F(RangesTest, OverwritableIsFreeOrOwned) {
             (std::vector<PhysRange>{Pages(3, 2), Pages(9, 1), Pages(20000, 1)}));
 }
 
+TEST_F(RangesTest, UnflaggedPagesMayBeFree) {
+  for (const uint64_t page : {3U, 4U}) Use(page, 0);
+  Use(9, Bit(7));
+  const std::vector<PhysRange> memory = {Pages(0, 12)};
+  EXPECT_EQ(FindBusy(system_, memory, Unflagged::kFree).value(),
+            (std::vector<PhysRange>{Pages(9, 1)}));
+  EXPECT_FALSE(MayBeOverwritten(0));
+}
+
 TEST_F(RangesTest, WithoutTheFileNothingIsAllowed) {
   system_.Remove("/proc/kpageflags");
   const std::vector<PhysRange> memory = {Pages(0, 12)};
