@@ -7,4 +7,5 @@ set(KHOP_LAB_KERNELS
   "5.10|bullseye,bullseye-release|linux-image-arm64|full"
   "6.1|bookworm|linux-image-arm64|base"
   "6.12|trixie|linux-image-arm64|base"
-  "6.12-16k|trixie|linux-image-arm64-16k|full")
+  "6.12-16k|trixie|linux-image-arm64-16k|full"
+  "7.2|sid,forky|linux-image-arm64|full")

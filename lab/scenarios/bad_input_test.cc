@@ -71,7 +71,7 @@ TEST_F(BadInput, Kernels) {
   ExpectRefused("khop load /tmp/bad", 23, "damaged");
   MUST(guest().Must(Patched(kFlagsOffset, "0b")));  // big-endian, 4K, anywhere
   ExpectRefused("khop load /tmp/bad", 25);
-  MUST(guest().Must(Patched(kFlagsOffset, "0e")));  // 64K pages
+  MUST(guest().Must(Patched(kFlagsOffset, "0c")));  // 16K pages; this CPU is a Cortex-A57
   ExpectRefused("khop load /tmp/bad", 26);
   ExpectStillHops();
 }

@@ -34,17 +34,20 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   const Result<GuestImage> first =
       MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path, kernel_, disk);
   MUST(first);
-  std::vector<std::string> devices;
+  std::vector<std::string> devices = config.extra_arguments;
   if (config.on_disk) {
-    devices = {"-drive", "if=none,id=disk,format=raw,readonly=on,file=" + disk.string(), "-device",
-               "virtio-blk-device,drive=disk"};
+    devices.insert(devices.end(),
+                   {"-drive", "if=none,id=disk,format=raw,readonly=on,file=" + disk.string(),
+                    "-device", "virtio-blk-device,drive=disk"});
   }
   Result<Machine> machine =
       Machine::Start({.kernel = kernel_.image,
                       .initrd = first->path,
                       .command_line = "console=ttyAMA0 khop_lab.nodigest " + config.append,
                       .cpu = config.cpu,
+                      .machine = config.machine,
                       .memory_mib = config.memory_mib,
+                      .cpus = config.cpus,
                       .instruction_count = config.instruction_count,
                       .extra_arguments = devices,
                       .console_log = directory_ / "console.log"});

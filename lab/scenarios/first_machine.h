@@ -49,14 +49,18 @@ struct FirstMachineConfig {
   // Of the arm64 build tree, in the place of the next kernel.
   std::string next_program = {};  // NOLINT(readability-redundant-member-init)
   std::string cpu = "cortex-a57";
+  std::string machine = "virt,gic-version=3";
+  int cpus = 1;
   int memory_mib = 1024;
   bool instruction_count = false;
   bool next_carries_kernel = false;  // the next guest has its own kernel at /next/Image
   uint64_t next_padding = 0;         // bytes that do not compress, added to the next initrd
   bool on_disk = false;              // the next kernel and its initrd lie on a virtio disk
-  // g++ wants the initializer for designated ones.
-  // NOLINTNEXTLINE(readability-redundant-member-init)
-  std::string append = {};  // to the first kernel's command line
+  // g++ wants the initializers for designated ones.
+  // NOLINTBEGIN(readability-redundant-member-init)
+  std::vector<std::string> extra_arguments = {};  // of QEMU
+  std::string append = {};                        // to the first kernel's command line
+  // NOLINTEND(readability-redundant-member-init)
 };
 
 class FirstMachine : public testing::Test {

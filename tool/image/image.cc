@@ -110,13 +110,13 @@ Result<ImageHeader> ParseImage(std::span<const std::byte> head, uint64_t file_si
   return header;
 }
 
-Result<void> CheckPageSize(const ImageHeader& header, uint64_t running_page_size, bool allow_others,
-                           std::string_view name) {
-  if (header.page_size == 0 || header.page_size == running_page_size || allow_others) return {};
+Result<void> CheckPageSize(const ImageHeader& header, uint64_t running_page_size,
+                           bool other_is_known, std::string_view name) {
+  if (header.page_size == 0 || header.page_size == running_page_size || other_is_known) return {};
   return Fail(ExitCode::kPageSize, name,
               "the kernel has pages of " + HumanBytes(header.page_size) +
                   " and the running one of " + HumanBytes(running_page_size) +
-                  ", so it is not known whether this CPU can run it",
+                  ", and these CPUs are not known to have it too",
               "give a kernel with pages of " + HumanBytes(running_page_size));
 }
 

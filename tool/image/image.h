@@ -43,10 +43,10 @@ Result<ImageHeader> ParseImage(std::span<const std::byte> head, uint64_t file_si
                                std::string_view name);
 
 // Whether the kernel can start on this machine as far as khop can prove: its page size is that of
-// the running kernel, or the header does not say. User space cannot learn what other sizes the CPU
-// has. `allow_others` takes the user's word for it. Errors: kPageSize.
-Result<void> CheckPageSize(const ImageHeader& header, uint64_t running_page_size, bool allow_others,
-                           std::string_view name);
+// the running kernel, or the header does not say, or `other_is_known`: every CPU is known to have
+// it too. Errors: kPageSize.
+Result<void> CheckPageSize(const ImageHeader& header, uint64_t running_page_size,
+                           bool other_is_known, std::string_view name);
 
 // The kernel's release ("6.12.94+deb13-arm64"), from the banner "Linux version …" in its contents.
 // `content` is any stretch of the file that may hold it. Empty if it is not there.

@@ -5,6 +5,8 @@
 #include <array>
 #include <bit>
 
+#include "tool/system/cpu_granules.h"
+
 namespace khop::load {
 
 using system::System;
@@ -24,7 +26,9 @@ Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared&
   const auto header = image::ParseImage(head, prepared.kernel.size, options.kernel);
   if (!header) return Forward(header);
   prepared.header = *header;
-  return image::CheckPageSize(*header, system.PageSize(), /*allow_others=*/false, options.kernel);
+  const bool other_is_known =
+      header->page_size != system.PageSize() && system::CpusHaveGranule(system, header->page_size);
+  return image::CheckPageSize(*header, system.PageSize(), other_is_known, options.kernel);
 }
 
 // Looks for the banner in windows that overlap, so that none is cut in two.
