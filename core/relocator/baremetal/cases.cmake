@@ -64,7 +64,7 @@ khop_baremetal_test(bad_move "khop: move goes outside the arena at 0x44000000; r
   WORDS bad-move moves)
 foreach(part blob stack handoff tables)
   khop_baremetal_test(move_onto_${part}
-    "khop: move goes onto the control area at 0x440[0-9a-f]+; resetting" WORDS onto-${part} moves)
+    "khop: move goes onto the relocator's memory at 0x440[0-9a-f]+; resetting" WORDS onto-${part} moves)
 endforeach()
 khop_baremetal_test(granule_of_another_cpu
   "khop: CPU lacks the page-table granule 2. 0xe; resetting" WORDS 16k)
