@@ -5,9 +5,9 @@
 #include <numeric>
 
 #include "core/arm64/geometry.h"
-#include "core/plan/checker.h"
 #include "core/plan/moves.h"
 #include "core/plan/placement.h"
+#include "tool/load/gather_proof.h"
 #include "tool/system/huge_pages.h"
 
 namespace khop::load {
@@ -29,30 +29,6 @@ std::vector<handoff::Range> ToHandoff(const Ranges& ranges) {
   std::vector<handoff::Range> out;
   for (const PhysRange& range : ranges) out.push_back({range.start.value, range.size});
   return out;
-}
-
-// The moves of a hand-off as physical ones, through the window if there is one: not by the list
-// that they were made from, so that the proof covers the window.
-Result<std::vector<Piece>> PhysicalMoves(const Placed& placed) {
-  std::vector<Piece> moves;
-  for (const handoff::Move& move : placed.moves) {
-    if (!placed.mmu) {
-      moves.push_back({PhysAddr{move.source}, PhysAddr{move.destination}, move.size});
-      continue;
-    }
-    for (uint64_t done = 0; done < move.size;) {
-      const VirtAddr at{move.source + done};
-      auto piece = std::ranges::upper_bound(placed.window, at, {}, &plan::WindowPiece::virt);
-      if (piece == placed.window.begin()) return PlannerFailure({ErrorCode::kOutOfRange, at.value});
-      --piece;
-      const uint64_t into = at - piece->virt;
-      if (into >= piece->size) return PlannerFailure({ErrorCode::kOutOfRange, at.value});
-      const uint64_t size = std::min(piece->size - into, move.size - done);
-      moves.push_back({piece->phys + into, PhysAddr{move.destination + done}, size});
-      done += size;
-    }
-  }
-  return moves;
 }
 
 class Planner {
@@ -99,7 +75,7 @@ class Planner {
       done = LayOut(false);
     }
     if (!done) return Forward(done);
-    if (auto proved = Prove(); !proved) return Forward(proved);
+    if (auto proved = ProveGather(plan_, granule_); !proved) return Forward(proved);
     return std::move(plan_);
   }
 
@@ -349,22 +325,6 @@ class Planner {
     return {};
   }
   void Resume(const GatherPlan& plan) { plan_ = plan; }
-
-  Result<void> Prove() const {
-    const auto moves = PhysicalMoves(plan_.placed);
-    if (!moves) return Forward(moves);
-    Ranges writable;
-    for (const handoff::Range& range : plan_.placed.arena) {
-      writable.push_back({PhysAddr{range.start}, range.size});
-    }
-    uint64_t pages = 0;
-    for (const Piece& piece : plan_.pieces) pages += 2 * piece.size / granule_;
-    for (const Piece& piece : *moves) pages += 2 * piece.size / granule_;
-    std::vector<plan::ModelPage> model(pages);
-    const auto proved = plan::ReplayMoves(plan_.pieces, *moves, writable, granule_, model);
-    if (!proved) return PlannerFailure(proved.error());
-    return {};
-  }
 
  private:
   const GatherInput& in_;
