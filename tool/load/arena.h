@@ -68,7 +68,9 @@ class Arena {
   struct GatherRequest {
     int slot = 0;
     uint64_t bytes = 0;  // whole base pages
-    uint64_t extra = 0;  // more of them to choose from, if they can be had
+    // More to choose from, if they can be had: base pages, and whole pages of 2 MiB.
+    uint64_t extra = 0;
+    uint64_t extra_huge = 0;
     std::span<const PhysRange> forbidden;
     uint64_t transient_limit = 0;  // bytes of pages that may be taken and refused
     // Called once before the first base page is taken: makes compaction leave locked pages alone.

@@ -49,9 +49,10 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     // At the edges of kernel and initrd huge pages are used in part and held whole: of sizes above
     // 2 MiB only those are taken that waste little against the payload.
     if (size > system::kHugePageSize && size > request.bytes / 64) continue;
+    const uint64_t choice = size == system::kHugePageSize ? request.extra_huge : 0;
     while (needed >= size && refused <= request.transient_limit &&
            record_.segments.size() + kBaseSegments < kSegmentsPerSlot) {
-      const uint64_t wanted = needed / size;
+      const uint64_t wanted = (needed + choice) / size;
       const uint64_t refused_before = refused;
       const auto got = Grow(size, wanted, journal);
       if (!got && !Passable(got.error())) return Forward(got);

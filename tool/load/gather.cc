@@ -18,6 +18,8 @@ namespace {
 
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr uint64_t kWindow = 32 * kGiB;
+constexpr uint64_t kLittle = uint64_t{2} << 20;
+constexpr uint64_t kTight = uint64_t{64} << 20;
 
 void AddGathered(const GatherPlan& plan, report::Plan& report) {
   report.bytes_in_place = plan.bytes_in_place;
@@ -98,19 +100,26 @@ struct Taken {
   GatherPlan plan;
 };
 
-// Takes `needed` bytes of pages, and `extra` to choose from, and plans with them. `input`: all that
-// does not depend on which pages they are.
+// Bytes beyond the need, to choose from: base pages, and whole pages of 2 MiB.
+struct Extra {
+  uint64_t base = 0;
+  uint64_t huge = 0;
+};
+
+// Takes `needed` bytes of pages, and `extra`, and plans with them. `input`: all that does not depend
+// on which pages they are.
 Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prepared,
-                          GatherInput input, uint64_t needed, uint64_t extra, uint64_t available,
+                          GatherInput input, uint64_t needed, Extra extra, uint64_t available,
                           const Progress& progress) {
   const int slot = session.FreeSlot();
   if (const auto begun = session.BeginBuild(slot, {}); !begun) return Forward(begun);
-  progress("taking " + HumanBytes(needed + extra) + " of pages of any size");
+  progress("taking " + HumanBytes(needed + extra.base + extra.huge) + " of pages of any size");
   auto arena =
       Arena::Gather(system, prepared.map,
                     {.slot = slot,
                      .bytes = needed,
-                     .extra = extra,
+                     .extra = AlignDown(extra.base, uint64_t{1} << 20),
+                     .extra_huge = AlignDown(extra.huge, system::kHugePageSize),
                      .forbidden = prepared.forbidden,
                      .transient_limit = (available - needed) / 2,
                      .before_base_pages = [&] { return session.HoldCompaction(); }},
@@ -155,16 +164,20 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   bare_input.mmu = options.mmu;
   // With little extra first, so that the peak is the payload; with more if that gives no place.
   const uint64_t most = MostExtra(needed, *available);
-  const uint64_t little = std::min(most, needed / 128 + (uint64_t{2} << 20));
-  const auto take = [&](uint64_t extra) {
-    return TakeAndPlan(system, session, prepared, bare_input, needed,
-                       AlignDown(extra, uint64_t{1} << 20), *available, progress);
+  Extra extra{.base = std::min(most, needed / 128 + kLittle), .huge = std::min(most, kLittle)};
+  // Where the payload is most of the memory, its destinations are what the kernel breaks up next
+  // for pages of its own, unless khop has them: free blocks, taken for a moment.
+  if (*available < 2 * needed + kTight) extra.huge = most;
+  const auto take = [&] {
+    return TakeAndPlan(system, session, prepared, bare_input, needed, extra, *available, progress);
   };
   auto taken = [&] {
-    auto first = take(little);
-    const bool more =
-        !first && first.error().code == ExitCode::kNoContiguousMemory && most > little;
-    return more ? take(most) : std::move(first);
+    auto first = take();
+    if (first || first.error().code != ExitCode::kNoContiguousMemory || most <= extra.base) {
+      return first;
+    }
+    extra.base = most;
+    return take();
   }();
   if (!taken) return Forward(taken);
   auto& [arena, input, plan] = *taken;
