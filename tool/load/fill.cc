@@ -123,8 +123,8 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
   plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},
                    {"dtb", placed.dtb.value, filled.tree.bytes.size(), 0}};
   if (prepared.initrd_size != 0) {
-    plan.segments.push_back(
-        {"initrd", placed.initrd.value, prepared.initrd_size, prepared.initrd_size});
+    const uint64_t from_files = prepared.made_initrd.empty() ? prepared.initrd_size : 0;
+    plan.segments.push_back({"initrd", placed.initrd.value, prepared.initrd_size, from_files});
   }
   plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
   std::ranges::sort(plan.segments, {}, &report::Segment::start);
@@ -152,6 +152,9 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
       return Forward(read);
     }
     initrd_end += initrd.size;
+  }
+  if (!prepared.made_initrd.empty()) {
+    WriteTo(arena, placed.initrd, std::as_bytes(std::span(prepared.made_initrd)));
   }
   devicetree::NextTreeOptions tree_options = prepared.tree_options;
   if (prepared.initrd_size != 0) {

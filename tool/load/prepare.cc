@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 
+#include "tool/load/firmware.h"
 #include "tool/system/cpu_granules.h"
 
 namespace khop::load {
@@ -55,44 +56,6 @@ Result<void> PrepareInitrds(System& system, const LoadOptions& options, Prepared
   return {};
 }
 
-// Whether the kernel prints to a UART of this kind now (/proc/consoles: "ttyAMA0 -W- (EC a) …").
-bool ConsoleInUse(System& system, relocator::UartKind kind) {
-  const auto text = system::ReadFile(system, "/proc/consoles");
-  if (!text) return false;
-  const auto has = [&](std::string_view name) {
-    return text->starts_with(name) || text->find("\n" + std::string(name)) != std::string::npos;
-  };
-  return kind == relocator::UartKind::kPl011 ? has("ttyAMA") || has("pl11")
-                                             : has("ttyS") || has("uart");
-}
-
-Result<void> PrepareFirmware(System& system, Prepared& prepared) {
-  if (devicetree::UsesSpinTable(*prepared.tree)) {
-    return Fail(ExitCode::kUnsupportedMachine, "this machine",
-                "its CPUs start by spin tables, so the kernel cannot stop them",
-                "update its firmware to one with PSCI");
-  }
-  prepared.last_words.conduit = devicetree::FindPsciConduit(*prepared.tree);
-  if (prepared.last_words.conduit == relocator::PsciConduit::kNone) {
-    return Fail(ExitCode::kUnsupportedMachine, "this machine",
-                "its device tree names no PSCI, so a failed hop could not reset it",
-                "update its firmware to one with PSCI");
-  }
-  const auto running = system::ReadFile(system, "/proc/cmdline");
-  const auto console = devicetree::FindConsole(*prepared.tree, running.value_or(""));
-  if (!console) {
-    prepared.notes.emplace_back("no UART for last words: a failed hop resets without a message");
-  } else if (!ConsoleInUse(system, console->kind)) {
-    prepared.notes.emplace_back("the UART " + console->source + " is no console of the running " +
-                                "kernel: a failed hop resets without a message");
-  } else {
-    console->CopyTo(prepared.last_words);
-    prepared.console = (console->kind == relocator::UartKind::kPl011 ? "pl011 at " : "8250 at ") +
-                       Hex(console->base);
-  }
-  return {};
-}
-
 Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& prepared) {
   prepared.dtb_source = options.dtb.value_or("/sys/firmware/fdt");
   if (options.dtb) {
@@ -112,6 +75,7 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   if (!forbidden) return Forward(forbidden);
   prepared.forbidden = *std::move(forbidden);
   if (const auto firmware = PrepareFirmware(system, prepared); !firmware) return firmware;
+  SupplyInitrd(prepared);
 
   const auto command_line = CommandLine(system, options);
   if (!command_line) return Forward(command_line);

@@ -49,6 +49,7 @@ struct Prepared {
   image::ImageHeader header;
   std::string kernel_version;  // empty if it was not found
   std::vector<SourceFile> initrds;
+  std::string made_initrd;   // khop's own, where `initrds` is empty and the next kernel needs one
   uint64_t initrd_size = 0;  // of all with their padding
   std::string dtb_source;
   std::optional<devicetree::Tree> tree;  // the running one or that of --dtb; there after Prepare()

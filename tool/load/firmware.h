@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// How a failed hop can speak and reset the machine: from the device tree or, where that has no more
+// than /chosen, from ACPI.
+#pragma once
+
+#include "tool/base/error.h"
+#include "tool/load/prepare.h"
+#include "tool/system/system.h"
+
+namespace khop::load {
+
+// Fills in `last_words` and `console`, from `tree` and from the running kernel.
+// Errors: kUnsupportedMachine (no PSCI, spin tables, a damaged FADT).
+Result<void> PrepareFirmware(system::System& system, Prepared& prepared);
+
+// Gives an empty initrd to a next kernel that boots by UEFI and would get none. Without one in its
+// tree a kernel from 6.1 on looks into a table that the first boot's EFI stub left, and unpacks
+// whatever lies now where that boot's initrd was.
+void SupplyInitrd(Prepared& prepared);
+
+}  // namespace khop::load
