@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Fetches what the lab's machines run, into build/lab: kernels/<short>/Image with a file `version`
-# (uname -r, then the package), and busybox. A second run uses no network.
+# (uname -r, then the package), busybox, and firmware/QEMU_EFI.fd. A second run uses no network.
 #   cmake [-DSET=full] -P lab/fetch.cmake
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/../cmake/debian-packages.cmake")
@@ -80,3 +80,20 @@ khop_debian_packages(SUITE ${suite} PACKAGES busybox-static
 file(GLOB busybox "${lab}/packages/busybox/bin/busybox" "${lab}/packages/busybox/usr/bin/busybox")
 file(COPY_FILE "${busybox}" "${lab}/busybox" ONLY_IF_DIFFERENT)
 message(STATUS "lab busybox: ${versions}")
+
+# EDK2 for the machines with UEFI. One suite's for every host, so that all of them test the same.
+foreach(suite bookworm trixie)
+  khop_debian_packages(SUITE ${suite} PACKAGES qemu-efi-aarch64
+    EXTRACT "./usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+    DESTINATION "${lab}/packages/efi" OPTIONAL RESULT versions)
+  if(versions)
+    file(MAKE_DIRECTORY "${lab}/firmware")
+    file(COPY_FILE "${lab}/packages/efi/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+      "${lab}/firmware/QEMU_EFI.fd" ONLY_IF_DIFFERENT)
+    message(STATUS "lab firmware: ${versions}")
+    break()
+  endif()
+endforeach()
+if(NOT versions)
+  message(WARNING "SKIPPED: the lab has no UEFI firmware; the scenarios with it are skipped")
+endif()

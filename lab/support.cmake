@@ -9,11 +9,11 @@ set(text "# Where khop has been seen to hop
 Each row is a hop in a QEMU machine with the memory, CPUs, interrupt controller and kernels named: khop
 loads on the running kernel, execs, and the next kernel comes up with its initrd, command line and CPUs,
 at the same exception level. KVM is up wherever the kernel runs at EL2. Made by
-`cmake -P lab/support.cmake` from `lab/scenarios/matrix.txt` and the last runs of `vm.Matrix.*`. Device
-tree firmware only.
+`cmake -P lab/support.cmake` from `lab/scenarios/matrix.txt` and the last runs of `vm.Matrix.*`.
+Firmware: a device tree by QEMU, or UEFI (EDK2) with ACPI.
 
-| running kernel | next kernel | CPU | level | GIC | CPUs | memory | route | result |
-|---|---|---|---|---|---|---|---|---|
+| running kernel | next kernel | firmware | CPU | level | GIC | CPUs | memory | route | result |
+|---|---|---|---|---|---|---|---|---|---|
 ")
 file(STRINGS "${root}/lab/scenarios/matrix.txt" rows REGEX "^[A-Za-z0-9]")
 foreach(row IN LISTS rows)
@@ -21,13 +21,19 @@ foreach(row IN LISTS rows)
   list(GET row 0 name)
   list(GET row 1 running)
   list(GET row 2 next)
-  list(GET row 3 cpu)
-  list(GET row 4 machine)
-  list(GET row 5 cpus)
-  list(GET row 6 memory)
-  list(GET row 7 nodes)
-  list(GET row 8 level)
-  list(GET row 9 route)
+  list(GET row 3 firmware)
+  list(GET row 4 cpu)
+  list(GET row 5 machine)
+  list(GET row 6 cpus)
+  list(GET row 7 memory)
+  list(GET row 8 nodes)
+  list(GET row 9 level)
+  list(GET row 10 route)
+  if(firmware STREQUAL "efi")
+    set(firmware "UEFI, ACPI")
+  else()
+    set(firmware "device tree")
+  endif()
   string(REGEX MATCH "gic-version=([0-9])" unused "${machine}")
   set(gic "${CMAKE_MATCH_1}")
   if(gic EQUAL 3)
@@ -47,6 +53,6 @@ foreach(row IN LISTS rows)
     set(result "hopped, ${moved} KiB moved")
   endif()
   string(APPEND text
-    "| ${running} | ${next} | ${cpu} | ${level} | ${gic} | ${cpus} | ${memory} | ${route} | ${result} |\n")
+    "| ${running} | ${next} | ${firmware} | ${cpu} | ${level} | ${gic} | ${cpus} | ${memory} | ${route} | ${result} |\n")
 endforeach()
 file(WRITE "${root}/docs/support.md" "${text}")

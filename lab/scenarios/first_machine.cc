@@ -40,6 +40,14 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
                    {"-drive", "if=none,id=disk,format=raw,readonly=on,file=" + disk.string(),
                     "-device", "virtio-blk-device,drive=disk"});
   }
+  if (config.efi) {
+    const Result<std::filesystem::path> firmware = FindEfiFirmware();
+    if (!firmware) {
+      GTEST_SKIP() << firmware.error().what;
+    }
+    // The generator is where the EFI stub's seeds come from.
+    devices.insert(devices.end(), {"-bios", firmware->string(), "-device", "virtio-rng-pci"});
+  }
   Result<Machine> machine =
       Machine::Start({.kernel = kernel_.image,
                       .initrd = first->path,
@@ -58,6 +66,9 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   MUST(facts);
   facts_ = *facts;
   ASSERT_EQ(facts_.uname, kernel_.release);
+  // Else it is not the machine that the test is about.
+  MUST(guest_->Must(config.efi ? "test -d /sys/firmware/efi -a -f /sys/firmware/acpi/tables/FACP"
+                               : "test ! -d /sys/firmware/efi -a ! -d /sys/firmware/acpi"));
   if (config.on_disk) {
     MUST(guest_->Must(kMountDisk));
   }

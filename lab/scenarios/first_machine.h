@@ -48,6 +48,7 @@ struct FirstMachineConfig {
   std::string next_kernel = "6.12";
   // Of the arm64 build tree, in the place of the next kernel.
   std::string next_program = {};  // NOLINT(readability-redundant-member-init)
+  bool efi = false;  // UEFI firmware, and the kernel uses ACPI; else a device tree by QEMU
   std::string cpu = "cortex-a57";
   std::string machine = "virt,gic-version=3";
   int cpus = 1;

@@ -14,6 +14,7 @@ struct Row {
   std::string name;
   std::string kernel;
   std::string next_kernel;
+  std::string firmware;
   std::string cpu;
   std::string machine;
   int cpus = 0;
@@ -39,20 +40,21 @@ std::vector<Row> ReadMatrix() {
     std::vector<std::string> fields;
     std::istringstream stream(line);
     for (std::string field; std::getline(stream, field, '|');) fields.push_back(Trimmed(field));
-    if (fields.size() != 11) {
-      fprintf(stderr, "%s: not a row of 11 fields: %s\n", KHOP_MATRIX, line.c_str());
+    if (fields.size() != 12) {
+      fprintf(stderr, "%s: not a row of 12 fields: %s\n", KHOP_MATRIX, line.c_str());
       exit(2);
     }
     rows.push_back({.name = fields[0],
                     .kernel = fields[1],
                     .next_kernel = fields[2],
-                    .cpu = fields[3],
-                    .machine = fields[4],
-                    .cpus = std::stoi(fields[5]),
-                    .memory_mib = std::stoi(fields[6]),
-                    .nodes = std::stoi(fields[7]),
-                    .level = fields[8],
-                    .route = fields[9]});
+                    .firmware = fields[3],
+                    .cpu = fields[4],
+                    .machine = fields[5],
+                    .cpus = std::stoi(fields[6]),
+                    .memory_mib = std::stoi(fields[7]),
+                    .nodes = std::stoi(fields[8]),
+                    .level = fields[9],
+                    .route = fields[10]});
   }
   return rows;
 }
@@ -83,6 +85,18 @@ class Matrix : public FirstMachine, public testing::WithParamInterface<Row> {
         << proof.report.value("bytes_verified", uint64_t{0}) << '\n';
   }
 
+  // What the next kernel found of the machine and of khop's tree.
+  void CheckNextKernel() {
+    const Result<std::string> log = guest().Must("dmesg");
+    MUST(log);
+    EXPECT_THAT(*log, testing::Not(testing::HasSubstr("KASLR disabled")));
+    if (row_.firmware != "efi") return;
+    MUST(guest().Must("test -d /sys/firmware/efi -a -f /sys/firmware/acpi/tables/FACP"));
+    EXPECT_THAT(*log, testing::HasSubstr("psci: probing for conduit method from ACPI."));
+    // EFI's MEMRESERVE table carries the interrupt controller's tables over.
+    EXPECT_THAT(*log, testing::Not(testing::HasSubstr("Booted with LPIs enabled")));
+  }
+
   const Row& row_ = GetParam();
 };
 
@@ -90,6 +104,7 @@ TEST_P(Matrix, Hop) {
   MUST(MakeRunDirectory("../matrix/" + row_.name));  // without an earlier run's result
   START_FIRST_MACHINE({.kernel = row_.kernel,
                        .next_kernel = row_.next_kernel,
+                       .efi = row_.firmware == "efi",
                        .cpu = row_.cpu,
                        .machine = row_.machine,
                        .cpus = row_.cpus,
@@ -112,6 +127,7 @@ TEST_P(Matrix, Hop) {
   const Result<std::string> online = guest().Must("cat /sys/devices/system/cpu/online");
   MUST(online);
   EXPECT_EQ(*online, row_.cpus == 1 ? "0\n" : "0-" + std::to_string(row_.cpus - 1) + "\n");
+  CheckNextKernel();
   if (!HasFailure()) WriteResult(*proof);
 }
 

@@ -55,6 +55,14 @@ Result<std::filesystem::path> FindGuestFile(const std::string& name) {
   return Fail(name + " is not there; build the preset arm64 and run cmake -P lab/fetch.cmake");
 }
 
+Result<std::filesystem::path> FindEfiFirmware() {
+  std::filesystem::path path = LabDirectory() / "firmware" / "QEMU_EFI.fd";
+  if (!Exists(path)) {
+    return Fail("the lab has no UEFI firmware (cmake -P lab/fetch.cmake says why)");
+  }
+  return path;
+}
+
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
   std::filesystem::path directory = LabDirectory() / "run" / name;
   std::error_code error;

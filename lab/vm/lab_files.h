@@ -26,6 +26,9 @@ Result<LabKernel> FindKernel(const std::string& short_name);
 // The arm64 programs: khop and what the guest needs. Fails when one has not been built or fetched.
 Result<std::filesystem::path> FindGuestFile(const std::string& name);
 
+// UEFI firmware for QEMU's virt machine (-bios); fails when lab/fetch.cmake could not get it.
+Result<std::filesystem::path> FindEfiFirmware();
+
 // Where a run of this name keeps its console log and images; made empty.
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
 
