@@ -10,7 +10,7 @@ Each row is a hop in a QEMU machine with the memory, CPUs, interrupt controller 
 loads on the running kernel, execs, and the next kernel comes up with its initrd, command line and CPUs,
 at the same exception level. KVM is up wherever the kernel runs at EL2. Made by
 `cmake -P lab/support.cmake` from `lab/scenarios/matrix.txt` and the last runs of `vm.Matrix.*`.
-Firmware: a device tree by QEMU, or UEFI (EDK2) with ACPI.
+Firmware: a device tree by QEMU, or UEFI (EDK2) with ACPI or a device tree.
 
 | running kernel | next kernel | firmware | CPU | level | GIC | CPUs | memory | route | result |
 |---|---|---|---|---|---|---|---|---|---|
@@ -29,7 +29,9 @@ foreach(row IN LISTS rows)
   list(GET row 8 nodes)
   list(GET row 9 level)
   list(GET row 10 route)
-  if(firmware STREQUAL "efi")
+  if(firmware STREQUAL "efi" AND machine MATCHES "acpi=off")
+    set(firmware "UEFI, device tree")
+  elseif(firmware STREQUAL "efi")
     set(firmware "UEFI, ACPI")
   else()
     set(firmware "device tree")

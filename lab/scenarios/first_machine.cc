@@ -66,9 +66,7 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   MUST(facts);
   facts_ = *facts;
   ASSERT_EQ(facts_.uname, kernel_.release);
-  // Else it is not the machine that the test is about.
-  MUST(guest_->Must(config.efi ? "test -d /sys/firmware/efi -a -f /sys/firmware/acpi/tables/FACP"
-                               : "test ! -d /sys/firmware/efi -a ! -d /sys/firmware/acpi"));
+  MUST(CheckFirmware());
   if (config.on_disk) {
     MUST(guest_->Must(kMountDisk));
   }
@@ -97,6 +95,17 @@ HopExpectation FirstMachine::Expected() const {
           .initrd_sha256 = next_guest_.written.sha256,
           .manifest_sha256 = next_guest_.written.manifest_sha256,
           .counter_is_wall_clock = !config_.instruction_count};
+}
+
+Result<void> FirstMachine::CheckFirmware() {
+  const bool acpi = config_.efi && config_.machine.find("acpi=off") == std::string::npos;
+  const Result<std::string> found = guest().Must(
+      std::string("test ") + (config_.efi ? "" : "! ") + "-d /sys/firmware/efi && test " +
+      (acpi ? "" : "! ") + "-f /sys/firmware/acpi/tables/FACP");
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  return {};
 }
 
 void FirstMachine::ExpectResetWithReason(const std::string& reason) {

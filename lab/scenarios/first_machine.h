@@ -48,7 +48,8 @@ struct FirstMachineConfig {
   std::string next_kernel = "6.12";
   // Of the arm64 build tree, in the place of the next kernel.
   std::string next_program = {};  // NOLINT(readability-redundant-member-init)
-  bool efi = false;  // UEFI firmware, and the kernel uses ACPI; else a device tree by QEMU
+  // UEFI firmware, and the kernel uses ACPI unless `machine` has it off; else QEMU's device tree.
+  bool efi = false;
   std::string cpu = "cortex-a57";
   std::string machine = "virt,gic-version=3";
   int cpus = 1;
@@ -77,6 +78,8 @@ class FirstMachine : public testing::Test {
   Result<std::string> Load(const std::string& more);
   // A hop's expectations after Load().
   HopExpectation Expected() const;
+  // Fails if the running kernel does not use the firmware that the configuration is about.
+  Result<void> CheckFirmware();
   // Expects that the machine resets itself with a line of khop's, and that no kernel starts.
   void ExpectResetWithReason(const std::string& reason);
   // Address of a segment ("kernel", "initrd", "dtb") by khop status --json; 0 and a failure if
