@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Machines with UEFI and ACPI: what the next kernel is told, and where it runs. The hops themselves
 // are rows of matrix.txt.
+#include <cinttypes>
+
 #include "lab/scenarios/first_machine.h"
 
 namespace khop::lab {
@@ -44,9 +46,10 @@ TEST_F(Efi, TwiceWithFreshSeeds) {
 TEST_F(Efi, ChangedBitResets) {
   START_FIRST_MACHINE({.efi = true});
   MUST(Load(""));
+  const uint64_t start = SegmentStart("initrd");
+  ASSERT_NE(start, 0u);
   char address[32];
-  snprintf(address, sizeof address, "%#llx",
-           static_cast<unsigned long long>(SegmentStart("initrd") + 4096));
+  snprintf(address, sizeof address, "%#" PRIx64, start + 4096);
   MUST(guest().Must(std::string("khop-guest-tool flip ") + address + " 0x10"));
   MUST(guest().Kexec());
   ExpectResetWithReason("digest does not match");
@@ -59,7 +62,7 @@ TEST_F(Efi, WithoutInitrd) {
   MUST(guest().Must("dd if=/dev/zero of=/tmp/busy bs=1M count=300 2>&1"));
   MUST(guest().Must("rm /tmp/busy"));
   const Result<std::string> loaded =
-      guest().Must("khop load /next/Image --cmdline 'console=ttyAMA0 panic=-1'");
+      guest().Must("khop load /next/Image --route gather --cmdline 'console=ttyAMA0 panic=-1'");
   MUST(loaded);
   EXPECT_THAT(*loaded, testing::HasSubstr("no initrd was given"));
   EXPECT_NE(SegmentStart("initrd"), 0u);
