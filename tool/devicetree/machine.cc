@@ -77,6 +77,18 @@ bool UsesSpinTable(const Tree& tree) {
   return false;
 }
 
+bool HasIts(const Tree& tree) {
+  for (size_t i = 0; i < tree.nodes().size(); ++i) {
+    if (tree.ListHas(i, "compatible", "arm,gic-v3-its") && tree.IsEnabled(i)) return true;
+  }
+  return false;
+}
+
+bool BootedByUefi(const Tree& tree) {
+  const auto chosen = tree.FindChild(0, "chosen");
+  return chosen && tree.Find(*chosen, "linux,uefi-system-table").has_value();
+}
+
 Result<std::vector<ReservedRange>> ReservedRanges(const Tree& tree) {
   std::vector<ReservedRange> reserved;
   for (const PhysRange& range : tree.memory_reservations()) {

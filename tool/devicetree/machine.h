@@ -45,6 +45,11 @@ relocator::PsciConduit FindPsciConduit(const Tree& tree);
 // Whether a CPU's enable-method is spin-table: such machines refuse kexec loads (EBUSY).
 bool UsesSpinTable(const Tree& tree);
 
+// Whether there is an enabled GICv3 ITS: with one, kernels turn LPIs on.
+bool HasIts(const Tree& tree);
+// Whether UEFI tells the next kernel about memory, LPI tables included, and not the tree alone.
+bool BootedByUefi(const Tree& tree);
+
 struct ReservedRange {
   PhysRange range;
   std::string name;     // node name, "/memreserve/"

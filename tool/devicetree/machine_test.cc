@@ -36,6 +36,20 @@ TEST(Qemu, WithEl2TheConduitIsSmc) {
   EXPECT_EQ(FindPsciConduit(*tree), PsciConduit::kSmc);
 }
 
+TEST(Qemu, Its) {
+  EXPECT_TRUE(HasIts(*Tree::Parse(QemuBlob("gic-version=3"), "qemu")));
+  EXPECT_FALSE(HasIts(*Tree::Parse(QemuBlob("gic-version=3,its=off"), "qemu")));
+  EXPECT_FALSE(HasIts(*Tree::Parse(QemuBlob("gic-version=2"), "qemu")));
+  EXPECT_FALSE(HasIts(
+      Compile(R"(/ { gic { status = "disabled"; its { compatible = "arm,gic-v3-its"; }; }; };)")));
+}
+
+TEST(Uefi, TellsInChosen) {
+  EXPECT_TRUE(BootedByUefi(Compile("/ { chosen { linux,uefi-system-table = <0 1>; }; };")));
+  EXPECT_FALSE(BootedByUefi(Compile("/ { chosen { }; };")));
+  EXPECT_FALSE(BootedByUefi(Compile("/ { };")));
+}
+
 struct EarlyconCase {
   const char* command_line;
   UartKind kind;

@@ -71,7 +71,8 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), prepared.dtb_source);
   if (!tree) return Forward(tree);
   prepared.tree = *std::move(tree);
-  auto forbidden = ReadForbidden(*prepared.tree);
+  const system::LpiTables lpi_tables = ReadLpiTables(system, *prepared.tree);
+  auto forbidden = ReadForbidden(*prepared.tree, lpi_tables);
   if (!forbidden) return Forward(forbidden);
   prepared.forbidden = *std::move(forbidden);
   if (const auto firmware = PrepareFirmware(system, prepared); !firmware) return firmware;
@@ -83,7 +84,14 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   if (const auto got = system.Random(std::as_writable_bytes(std::span(random))); !got) {
     return FailErrno(ExitCode::kSystemCall, "getrandom", got.error().value);
   }
+  if (!lpi_tables.missing.empty()) {
+    prepared.notes.push_back("the kernel log does not tell any more where the GIC keeps " +
+                             lpi_tables.missing + " for LPIs: the next kernel may warn \"Booted " +
+                             "with LPIs enabled\", and give memory out that the GIC writes to; " +
+                             "a larger log_buf_len= keeps the log");
+  }
   auto& tree_options = prepared.tree_options;
+  tree_options.extra_reservations = lpi_tables.ranges;
   tree_options.command_line = *command_line;
   if (prepared.initrd_size != 0) tree_options.initrd = PhysRange{{0}, prepared.initrd_size};
   tree_options.kaslr_seed = random[0] | 1;  // 0 would mean none
@@ -175,10 +183,18 @@ Result<void> SetRoute(System& system, const LoadOptions& options, Route route, P
   return {};
 }
 
-Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree) {
+system::LpiTables ReadLpiTables(System& system, const devicetree::Tree& tree) {
+  if (!devicetree::HasIts(tree) || devicetree::BootedByUefi(tree)) return {};
+  const bool of_a_hop = !devicetree::ReadChosenString(tree, "khop,from").empty();
+  return system::FindLpiTables(
+      system, of_a_hop ? std::span(tree.memory_reservations()) : std::span<const PhysRange>());
+}
+
+Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,
+                                             const system::LpiTables& lpi_tables) {
   const auto reserved = devicetree::ReservedRanges(tree);
   if (!reserved) return Forward(reserved);
-  std::vector<PhysRange> ranges;
+  std::vector<PhysRange> ranges = lpi_tables.ranges;
   for (const auto& entry : *reserved) ranges.push_back(entry.range);
   return ranges;
 }

@@ -20,6 +20,7 @@
 #include "tool/load/payload.h"
 #include "tool/load/placement.h"
 #include "tool/report/segment.h"
+#include "tool/system/gic_tables.h"
 #include "tool/system/memory_map.h"
 #include "tool/system/system.h"
 
@@ -54,7 +55,7 @@ struct Prepared {
   std::string dtb_source;
   std::optional<devicetree::Tree> tree;  // the running one or that of --dtb; there after Prepare()
   devicetree::NextTreeOptions tree_options;
-  std::vector<PhysRange> forbidden;  // what the tree reserves
+  std::vector<PhysRange> forbidden;  // what the tree reserves, and the GIC's tables
   std::string console;               // for people; empty: none
   relocator::LastWords last_words = {};
   std::vector<std::string> notes;
@@ -79,8 +80,12 @@ Result<void> SetRoute(system::System& system, const LoadOptions& options, Route 
 // The memory map; `plain` without what `tree` (the next kernel's) does not name as memory and
 // without what can be removed. Errors: kSystemCall, kNotRoot, kBadDeviceTree.
 Result<system::MemoryMap> ReadUsableMemory(system::System& system, const devicetree::Tree& tree);
-// What a tree reserves. Errors: kBadDeviceTree.
-Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree);
+// The GIC's tables that the next kernel's tree has to reserve: none on machines without an ITS, or
+// whose UEFI keeps them reserved.
+system::LpiTables ReadLpiTables(system::System& system, const devicetree::Tree& tree);
+// What a tree reserves, and the GIC's tables. Errors: kBadDeviceTree.
+Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,
+                                             const system::LpiTables& lpi_tables);
 
 // The command line that the options ask for. Errors: kSystemCall.
 Result<std::string> CommandLine(system::System& system, const LoadOptions& options);

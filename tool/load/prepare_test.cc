@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "tool/load/prepare.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <libfdt.h>
 
 #include "tool/load/test_machine.h"
 
@@ -63,6 +65,68 @@ TEST(PrepareTest, AUartThatIsNoConsoleStaysSilent) {
   ASSERT_TRUE(prepared);
   EXPECT_EQ(prepared->last_words.uart_kind, relocator::UartKind::kNone);
   EXPECT_EQ(prepared->notes.size(), 1U);
+}
+
+// TestTree() with an ITS, and with `chosen` ("khop,from") in /chosen.
+std::string TreeWithIts(const char* chosen) {
+  std::string blob(8192, '\0');
+  EXPECT_EQ(fdt_open_into(TestTree().data(), blob.data(), 8192), 0);
+  const int its = fdt_add_subnode(blob.data(), 0, "its@8080000");
+  fdt_setprop_string(blob.data(), its, "compatible", "arm,gic-v3-its");
+  fdt_setprop_string(blob.data(), fdt_path_offset(blob.data(), "/chosen"), chosen, "x");
+  fdt_add_mem_rsv(blob.data(), 0x7b000000, 0x10000);
+  fdt_add_mem_rsv(blob.data(), 0x7b010000, 0x10000);
+  return blob;
+}
+
+constexpr const char* kLpiLog =
+    "6,0,0,-;GICv3: using LPI property table @0x000000007a000000\n"
+    "6,1,0,-;GICv3: CPU0: using allocated LPI pending table @0x000000007a010000\n";
+
+TEST(PrepareTest, TheGicKeepsItsTables) {
+  const std::vector<PhysRange> tables = {{{0x7a000000}, 0x10000}, {{0x7a010000}, 0x10000}};
+  TestMachine machine;
+  machine.system.kernel_log = kLpiLog;
+  machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("bootargs"));
+  const auto prepared = Prepare(machine.system, machine.Options());
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  EXPECT_EQ(prepared->tree_options.extra_reservations, tables);
+  EXPECT_THAT(prepared->forbidden, testing::IsSupersetOf(tables));
+  EXPECT_THAT(prepared->notes, testing::IsEmpty());
+  const auto plan = Load(machine.system, machine.Options(), NoProgress);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_THAT(plan->dtb_changes,
+              testing::IsSupersetOf(std::vector<devicetree::Change>{
+                  {devicetree::ChangeKind::kAdded, "/memreserve/ 0x7a000000 0x10000", ""},
+                  {devicetree::ChangeKind::kAdded, "/memreserve/ 0x7a010000 0x10000", ""}}));
+}
+
+TEST(PrepareTest, SaysWhereTheGicsTablesAreUnknown) {
+  TestMachine machine;
+  machine.system.kernel_log = "6,900,0,-;late\n";
+  machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("bootargs"));
+  auto prepared = Prepare(machine.system, machine.Options());
+  ASSERT_TRUE(prepared);
+  ASSERT_EQ(prepared->notes.size(), 1U);
+  EXPECT_THAT(prepared->notes[0],
+              testing::HasSubstr("the property table and the pending table of"));
+  // An earlier hop has reserved them; UEFI does.
+  for (const char* property : {"khop,from", "linux,uefi-system-table"}) {
+    machine.system.SetFile("/sys/firmware/fdt", TreeWithIts(property));
+    prepared = Prepare(machine.system, machine.Options());
+    ASSERT_TRUE(prepared);
+    EXPECT_THAT(prepared->notes, testing::IsEmpty()) << property;
+    EXPECT_THAT(prepared->tree_options.extra_reservations, testing::IsEmpty()) << property;
+  }
+}
+
+TEST(PrepareTest, NoItsNoTables) {
+  TestMachine machine;
+  machine.system.kernel_log = kLpiLog;
+  const auto prepared = Prepare(machine.system, machine.Options());
+  ASSERT_TRUE(prepared);
+  EXPECT_THAT(prepared->tree_options.extra_reservations, testing::IsEmpty());
+  EXPECT_THAT(prepared->notes, testing::IsEmpty());
 }
 
 }  // namespace

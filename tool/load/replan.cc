@@ -128,7 +128,7 @@ class Replanner {
     if (!tree) return Forward(tree);
     const auto map = ReadUsableMemory(system_, *tree);
     if (!map) return Forward(map);
-    const auto forbidden = ReadForbidden(*tree);
+    const auto forbidden = ReadForbidden(*tree, ReadLpiTables(system_, *tree));
     if (!forbidden) return Forward(forbidden);
     const auto all = All();
     in_.sizes = {.text_offset = plan.entry % system::kHugePageSize,

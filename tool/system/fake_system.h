@@ -85,6 +85,7 @@ class FakeSystem final : public System {
   uint64_t page_size = 4096;
   uint64_t counter = 1000;
   bool lock_held = false;  // by another process
+  std::string kernel_log = "5,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n";
   std::map<const std::byte*, uint64_t> cleaned;
 
   // --- Trouble. Calls that change or read something outside the process are counted.
@@ -132,6 +133,7 @@ class FakeSystem final : public System {
   uint64_t Counter() override { return counter; }
   uint32_t DataCacheLine() override { return 64; }
   void CleanToPoc(const std::byte* address, uint64_t size) override;
+  SysResult<std::string> KernelLog() override { return kernel_log; }
   uint64_t Hwcap() override { return 0; }
 
  private:

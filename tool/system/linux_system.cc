@@ -280,6 +280,21 @@ void LinuxSystem::CleanToPoc(const std::byte* address, uint64_t size) {
   el0::CleanToPoc(address, size);
 }
 
+SysResult<std::string> LinuxSystem::KernelLog() {
+  constexpr size_t kEnough = size_t{1} << 28;  // somebody may write faster than this reads
+  const int fd = Retry([] { return open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC); });
+  if (fd < 0) return LastError();
+  std::string log;
+  std::array<char, 8192> record;  // no record is larger (CONSOLE_EXT_LOG_MAX)
+  for (ssize_t got = 1; got > 0 && log.size() < kEnough;) {
+    got = Retry([&] { return read(fd, record.data(), record.size()); });
+    if (got > 0) log.append(record.data(), static_cast<size_t>(got));
+    if (got < 0 && errno == EPIPE) got = 1;  // records have dropped out meanwhile
+  }
+  close(fd);
+  return log;
+}
+
 uint64_t LinuxSystem::Hwcap() { return getauxval(AT_HWCAP); }
 
 }  // namespace khop::system

@@ -43,6 +43,7 @@ class LinuxSystem final : public System {
   uint64_t Counter() override;
   uint32_t DataCacheLine() override;
   void CleanToPoc(const std::byte* address, uint64_t size) override;
+  SysResult<std::string> KernelLog() override;
   uint64_t Hwcap() override;
 };
 

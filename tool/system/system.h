@@ -121,6 +121,8 @@ class System {
   virtual uint32_t DataCacheLine() = 0;  // smallest, bytes: CTR_EL0.DminLine
   // Cleans and invalidates [address, address + size) to the point of coherency.
   virtual void CleanToPoc(const std::byte* address, uint64_t size) = 0;
+  // The records of /dev/kmsg that the kernel still has, as it gives them.
+  virtual SysResult<std::string> KernelLog() = 0;
   // HWCAP bits of the running kernel's CPUs, AT_HWCAP.
   virtual uint64_t Hwcap() = 0;
 };
