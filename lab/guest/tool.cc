@@ -12,6 +12,9 @@
 // - fragment KIB: takes a page that cannot be moved out of nearly every aligned block of so many
 // KiB
 //   of free memory, and keeps them in the background
+// - firsthand FILE: writes the running kernel's device tree without the mark of a hop
+// - reservations: prints "ADDRESS SIZE" of each /memreserve/ entry of the running kernel's device
+// tree
 // - name FILE MODEL: writes the running kernel's device tree with another model
 #include <fcntl.h>
 #include <libfdt.h>
@@ -153,11 +156,28 @@ int InBackground(Work work) {
   return pid > 0 && read(done[0], &code, 1) == 1 ? code : 1;
 }
 
+std::vector<char> RunningTree() {
+  std::ifstream in("/sys/firmware/fdt", std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+int PrintReservations() {
+  const std::vector<char> tree = RunningTree();
+  if (tree.empty()) return Complain("/sys/firmware/fdt");
+  uint64_t address = 0;
+  uint64_t size = 0;
+  for (int i = 0; i < fdt_num_mem_rsv(tree.data()); ++i) {
+    fdt_get_mem_rsv(tree.data(), i, &address, &size);
+    printf("0x%llx 0x%llx\n", static_cast<unsigned long long>(address),
+           static_cast<unsigned long long>(size));
+  }
+  return 0;
+}
+
 // Writes the running kernel's device tree to `path`, after `edit` (0, or libfdt's error).
 template <typename Edit>
 int WriteTree(const char* path, Edit edit) {
-  std::ifstream in("/sys/firmware/fdt", std::ios::binary);
-  const std::vector<char> tree{std::istreambuf_iterator<char>(in), {}};
+  const std::vector<char> tree = RunningTree();
   std::vector<char> larger(tree.size() + 4096);
   if (tree.empty() ||
       fdt_open_into(tree.data(), larger.data(), static_cast<int>(larger.size())) != 0) {
@@ -210,6 +230,14 @@ int main(int argc, char** argv) {
   }
   if (verb == "holes" && argc == 3) {
     return WriteTree(argv[2], ReserveHoles);
+  }
+  if (verb == "firsthand" && argc == 3) {
+    return WriteTree(argv[2], [](void* tree) {
+      return fdt_delprop(tree, fdt_path_offset(tree, "/chosen"), "khop,from");
+    });
+  }
+  if (verb == "reservations" && argc == 2) {
+    return PrintReservations();
   }
   if (verb == "name" && argc == 4) {
     return WriteTree(argv[2], [&](void* tree) {

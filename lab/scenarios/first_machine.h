@@ -20,17 +20,11 @@
 #include <string>
 #include <vector>
 
+#include "lab/scenarios/must.h"
 #include "lab/vm/guest.h"
 #include "lab/vm/hop.h"
 #include "lab/vm/lab_files.h"
 #include "lab/vm/machine.h"
-
-// Fails the test with the failure's sentence if a Result<> holds none.
-#define MUST(expression)                                              \
-  do {                                                                \
-    const auto& must_result = (expression);                           \
-    ASSERT_TRUE(must_result.has_value()) << must_result.error().what; \
-  } while (false)
 
 // Starts the machine; a missing kernel skips the test, anything else fails it.
 #define START_FIRST_MACHINE(...)            \
