@@ -24,7 +24,7 @@ function(fetch_kernel short suites metapackage)
   string(REPLACE "." "\\." wanted "${wanted}")
   string(REPLACE "," ";" suites "${suites}")
   foreach(suite IN LISTS suites)
-    khop_debian_packages(SUITE ${suite} PACKAGES ${metapackage} FOLLOW "^linux-(image|binary)-[0-9]"
+    khop_debian_packages(SUITE ${suite} PACKAGES ${metapackage} FOLLOW "^linux-(image|binary|modules)-[0-9]"
       EXTRACT "./boot/vmlinuz-*" "./usr/lib/modules/*/vmlinuz" "./lib/modules/*/vmlinuz"
         ${disk_modules}
       DESTINATION "${unpacked}" OPTIONAL RESULT versions)
@@ -54,6 +54,7 @@ function(fetch_kernel short suites metapackage)
     file(GLOB_RECURSE modules "${unpacked}/*.ko" "${unpacked}/*.ko.xz")
     file(REMOVE_RECURSE "${kernel}/modules")
     file(COPY ${modules} DESTINATION "${kernel}/modules")
+    list(FILTER versions EXCLUDE REGEX "^linux-modules")
     list(GET versions -1 package)
     file(WRITE "${kernel}/version" "${release}\n${package}\n")
     message(STATUS "lab kernel ${short}: ${release} (${package}, ${suite})")
