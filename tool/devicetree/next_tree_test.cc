@@ -60,39 +60,6 @@ NextTreeOptions SomeOptions() {
   return options;
 }
 
-std::string PropertyOf(const std::vector<std::byte>& blob, const char* path, const char* name) {
-  int length = 0;
-  const int node = fdt_path_offset(blob.data(), path);
-  const void* value = fdt_getprop(blob.data(), node, name, &length);
-  if (value == nullptr) return "(none)";
-  return {static_cast<const char*>(value), static_cast<size_t>(length)};
-}
-std::string Chosen(const std::vector<std::byte>& blob, const char* name) {
-  return PropertyOf(blob, "/chosen", name);
-}
-
-// Everything in a tree but the properties of /chosen, in order, by an independent reader.
-std::vector<std::string> Contents(const std::vector<std::byte>& blob) {
-  std::vector<std::string> all;
-  int depth = 0;
-  for (int node = 0; node >= 0 && depth >= 0; node = fdt_next_node(blob.data(), node, &depth)) {
-    std::string path(1024, '\0');
-    EXPECT_EQ(fdt_get_path(blob.data(), node, path.data(), 1024), 0);
-    path.resize(path.find('\0'));
-    all.push_back(path);
-    if (path == "/chosen") continue;
-    int property = 0;
-    fdt_for_each_property_offset(property, blob.data(), node) {
-      int length = 0;
-      const char* name = nullptr;
-      const void* value = fdt_getprop_by_offset(blob.data(), property, &name, &length);
-      all.push_back(path + ":" + name + "=" +
-                    std::string(static_cast<const char*>(value), static_cast<size_t>(length)));
-    }
-  }
-  return all;
-}
-
 TEST(NextTree, SetsWhatTheNextKernelNeeds) {
   const auto blob = QemuBlob("gic-version=3");
   const auto next = BuildNextTree(*Tree::Parse(blob, "qemu"), SomeOptions());
@@ -170,28 +137,6 @@ TEST(NextTree, SaysWhatItChanges) {
   EXPECT_THAT(again->changes,
               UnorderedElementsAre(Change{ChangeKind::kChanged, "/chosen/kaslr-seed", "fresh"},
                                    Change{ChangeKind::kChanged, "/chosen/rng-seed", "fresh"}));
-}
-
-TEST(NextTree, DoesNotGrowInTenHops) {
-  auto blob = QemuBlob("gic-version=3");
-  size_t size = 0;
-  std::vector<std::string> contents = Contents(blob);
-  for (uint64_t hop = 1; hop <= 10; ++hop) {
-    NextTreeOptions options = SomeOptions();
-    options.initrd = PhysRange{{hop << 28}, hop << 20};
-    options.kaslr_seed = hop;
-    const auto next = BuildNextTree(*Tree::Parse(blob, "running"), options);
-    ASSERT_TRUE(next) << next.error().message;
-    blob = next->bytes;
-    EXPECT_EQ(CountNops(blob), 0u);
-    EXPECT_EQ(Contents(blob), contents);
-    if (hop == 1) size = blob.size();
-    EXPECT_EQ(blob.size(), size) << "hop " << hop;
-    // What relocator and next kernel do with it.
-    std::memset(blob.data() + next->timeline_offset, 0xff, handoff::kTimelineSize);
-    WipeSeeds(blob);
-    EXPECT_GT(CountNops(blob), 0u);
-  }
 }
 
 TEST(NextTree, TimelineIsAlignedWhateverStandsBeforeIt) {

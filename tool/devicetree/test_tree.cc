@@ -51,6 +51,38 @@ std::vector<std::byte> QemuBlob(std::string_view options) {
   return Take(out);
 }
 
+std::string PropertyOf(const std::vector<std::byte>& blob, const char* path, const char* name) {
+  int length = 0;
+  const int node = fdt_path_offset(blob.data(), path);
+  const void* value = fdt_getprop(blob.data(), node, name, &length);
+  if (value == nullptr) return "(none)";
+  return {static_cast<const char*>(value), static_cast<size_t>(length)};
+}
+std::string Chosen(const std::vector<std::byte>& blob, const char* name) {
+  return PropertyOf(blob, "/chosen", name);
+}
+
+std::vector<std::string> Contents(const std::vector<std::byte>& blob) {
+  std::vector<std::string> all;
+  int depth = 0;
+  for (int node = 0; node >= 0 && depth >= 0; node = fdt_next_node(blob.data(), node, &depth)) {
+    std::string path(1024, '\0');
+    EXPECT_EQ(fdt_get_path(blob.data(), node, path.data(), 1024), 0);
+    path.resize(path.find('\0'));
+    all.push_back(path);
+    if (path == "/chosen") continue;
+    int property = 0;
+    fdt_for_each_property_offset(property, blob.data(), node) {
+      int length = 0;
+      const char* name = nullptr;
+      const void* value = fdt_getprop_by_offset(blob.data(), property, &name, &length);
+      all.push_back(path + ":" + name + "=" +
+                    std::string(static_cast<const char*>(value), static_cast<size_t>(length)));
+    }
+  }
+  return all;
+}
+
 void WipeSeeds(std::vector<std::byte>& blob) {
   const int chosen = fdt_path_offset(blob.data(), "/chosen");
   const uint64_t zero = 0;
