@@ -14,6 +14,7 @@ using system::System;
 
 namespace {
 
+constexpr const char* kRunningTree = "/sys/firmware/fdt";
 constexpr uint64_t kScanSize = uint64_t{64} << 20;  // of the kernel, for its version
 
 Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared& prepared) {
@@ -57,7 +58,7 @@ Result<void> PrepareInitrds(System& system, const LoadOptions& options, Prepared
 }
 
 Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& prepared) {
-  prepared.dtb_source = options.dtb.value_or("/sys/firmware/fdt");
+  prepared.dtb_source = options.dtb.value_or(kRunningTree);
   if (options.dtb) {
     const auto source = OpenSource(system, *options.dtb, "the device tree");
     if (!source) return Forward(source);
@@ -185,9 +186,16 @@ Result<void> SetRoute(System& system, const LoadOptions& options, Route route, P
 
 system::LpiTables ReadLpiTables(System& system, const devicetree::Tree& tree) {
   if (!devicetree::HasIts(tree) || devicetree::BootedByUefi(tree)) return {};
-  const bool of_a_hop = !devicetree::ReadChosenString(tree, "khop,from").empty();
-  return system::FindLpiTables(
-      system, of_a_hop ? std::span(tree.memory_reservations()) : std::span<const PhysRange>());
+  // `tree` may be another one (--dtb), which knows of no hop.
+  std::vector<PhysRange> reserved;
+  const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
+  if (text) {
+    const auto running = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
+    if (running && !devicetree::ReadChosenString(*running, "khop,from").empty()) {
+      reserved = running->memory_reservations();
+    }
+  }
+  return system::FindLpiTables(system, reserved);
 }
 
 Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,

@@ -116,8 +116,27 @@ TEST(PrepareTest, SaysWhereTheGicsTablesAreUnknown) {
     prepared = Prepare(machine.system, machine.Options());
     ASSERT_TRUE(prepared);
     EXPECT_THAT(prepared->notes, testing::IsEmpty()) << property;
-    EXPECT_THAT(prepared->tree_options.extra_reservations, testing::IsEmpty()) << property;
   }
+  EXPECT_THAT(prepared->tree_options.extra_reservations, testing::IsEmpty()) << "by UEFI";
+  EXPECT_EQ(prepared->forbidden.size(), 2U) << "what the tree has";
+}
+
+// A tree of the user's has none of the entries that the hops before have made.
+TEST(PrepareTest, TheGicsTablesAreKeptInAnotherTreeToo) {
+  TestMachine machine;
+  machine.system.kernel_log = "6,900,0,-;late\n";
+  machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("khop,from"));
+  std::string other = TreeWithIts("bootargs");
+  while (fdt_num_mem_rsv(other.data()) != 0) fdt_del_mem_rsv(other.data(), 0);
+  machine.system.SetFile("/boot/dtb", other);
+  LoadOptions options = machine.Options();
+  options.dtb = "/boot/dtb";
+  const auto prepared = Prepare(machine.system, options);
+  ASSERT_TRUE(prepared);
+  const std::vector<PhysRange> tables = {{{0x7b010000}, 0x10000}, {{0x7b000000}, 0x10000}};
+  EXPECT_THAT(prepared->tree_options.extra_reservations,
+              testing::UnorderedElementsAreArray(tables));
+  EXPECT_THAT(prepared->notes, testing::IsEmpty());
 }
 
 TEST(PrepareTest, NoItsNoTables) {

@@ -125,19 +125,14 @@ LpiTables FindLpiTables(System& system, std::span<const PhysRange> reserved) {
   };
   if (logged.property) add(*logged.property);
   for (const auto& [cpu, table] : logged.pending) add(table);
-  if (logged.whole && found.ranges.empty()) return found;  // irqchip.gicv3_nolpi=1
-  const std::set<uint32_t> cpus = OnlineCpus(system);
-  found.missing = Missing(logged, cpus);
-  if (found.missing.empty()) return found;
-  size_t known = found.ranges.size();
+  const bool none_logged = found.ranges.empty();
   for (const PhysRange& range : reserved) {
-    if (range.size == kLpiTableSize && range.start.value % kLpiTableSize == 0 &&
-        std::ranges::find(found.ranges, range) == found.ranges.end()) {
-      ++known;
-    }
+    if (range.size == kLpiTableSize && range.start.value % kLpiTableSize == 0) add(range);
   }
-  // They are reserved already, so there is nothing to add.
-  if (known > cpus.size()) found.missing.clear();
+  if (logged.whole && none_logged) return found;  // irqchip.gicv3_nolpi=1
+  const std::set<uint32_t> cpus = OnlineCpus(system);
+  // One for each CPU and the property table.
+  if (found.ranges.size() <= cpus.size()) found.missing = Missing(logged, cpus);
   return found;
 }
 

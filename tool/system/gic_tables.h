@@ -32,12 +32,13 @@ struct LoggedLpiTables {
 LoggedLpiTables ParseLpiTables(std::string_view log);
 
 struct LpiTables {
-  std::vector<PhysRange> ranges;  // in the order of the log: the property table first
+  std::vector<PhysRange> ranges;  // the property table first, if the log has it
   std::string missing;            // what could not be found: "the property table"; empty: nothing
 };
-// The tables of the running kernel, which found an ITS; empty if it left LPIs off. `reserved`: the
-// /memreserve/ entries of the tree that an earlier hop made, empty without one. Tables stay where
-// the first kernel put them, so those entries have them where the log has lost them.
+// The tables of the running kernel, which found an ITS, and of those before it; empty if LPIs are
+// off. `reserved`: the running tree's /memreserve/ entries if a hop made it, else none. Tables stay
+// where the first kernel put them, so entries of their size are taken for tables: the log may have
+// lost them, and does not tell of CPUs that only an earlier kernel had online.
 LpiTables FindLpiTables(System& system, std::span<const PhysRange> reserved);
 
 }  // namespace khop::system

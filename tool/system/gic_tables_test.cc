@@ -171,8 +171,19 @@ TEST(LpiTables, WhatAnEarlierHopReservedIsStillThere) {
   std::vector<PhysRange> three = two;
   three.push_back(Table(0x42a00000));
   const LpiTables tables = FindLpiTables(system, three);
-  EXPECT_THAT(tables.ranges, ElementsAre(Table(0x42a10000)));
+  EXPECT_THAT(tables.ranges, ElementsAre(Table(0x42a10000), Table(0x429f0000), Table(0x42a00000)));
   EXPECT_EQ(tables.missing, "");
+}
+
+TEST(LpiTables, OfACpuThatOnlyAnEarlierKernelHad) {
+  FakeSystem system;
+  system.SetFile(kOnline, "0-1\n");
+  system.kernel_log = Log(kLinux510);
+  const std::vector<PhysRange> reserved = {
+      Table(0x421a0000), Table(0x421d0000), {{0x421e8000}, kLpiTableSize}};
+  EXPECT_THAT(
+      FindLpiTables(system, reserved).ranges,
+      ElementsAre(Table(0x421a0000), Table(0x421b0000), Table(0x421c0000), Table(0x421d0000)));
 }
 
 }  // namespace
