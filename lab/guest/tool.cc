@@ -12,7 +12,8 @@
 // - fragment KIB: takes a page that cannot be moved out of nearly every aligned block of so many
 // KiB
 //   of free memory, and keeps them in the background
-// - firsthand FILE: writes the running kernel's device tree without the mark of a hop
+// - firsthand FILE: writes the running kernel's device tree without what hops put there: no
+//   /memreserve/ and no khop,from
 // - reservations: prints "ADDRESS SIZE" of each /memreserve/ entry of the running kernel's device
 // tree
 // - name FILE MODEL: writes the running kernel's device tree with another model
@@ -233,6 +234,9 @@ int main(int argc, char** argv) {
   }
   if (verb == "firsthand" && argc == 3) {
     return WriteTree(argv[2], [](void* tree) {
+      while (fdt_num_mem_rsv(tree) > 0) {
+        if (const int error = fdt_del_mem_rsv(tree, 0); error != 0) return error;
+      }
       return fdt_delprop(tree, fdt_path_offset(tree, "/chosen"), "khop,from");
     });
   }
