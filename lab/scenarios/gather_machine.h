@@ -24,12 +24,12 @@ class GatherMachine : public FirstMachine {
     EXPECT_EQ(*got, "0\n") << "memory is not fragmented";
   }
 
-  void HopByGather(HopProof* proof, Seconds deadline = Seconds(120)) {
+  void HopByGather(HopProof* proof, Seconds deadline = Seconds(120),
+                   const std::string& command = "khop exec -v --now") {
     HopExpectation expected = Expected();
     expected.route = "gather";
     Result<HopProof> hop = ProveHop(
-        machine(), guest(), expected, [](Guest& g) { return g.Start("khop exec -v --now"); },
-        deadline);
+        machine(), guest(), expected, [&](Guest& g) { return g.Start(command); }, deadline);
     MUST(hop);
     *proof = *std::move(hop);
     printf("moved %llu bytes, verified %llu, tables %llu bytes\n",
