@@ -139,16 +139,17 @@ TEST_F(Gather, LittleMemory) {
   START_FIRST_MACHINE(
       {.memory_mib = 192, .next_padding = uint64_t{36} << 20, .on_disk = true, .append = "cma=0"});
   const uint64_t before = AvailableKib();
-  const std::string load = "khop load /next/Image --initrd /next/initrd --route gather --cmdline '" +
-                           std::string(kNextCommandLine) + "'";
+  const std::string load =
+      "khop load /next/Image --initrd /next/initrd --route gather --cmdline '" +
+      std::string(kNextCommandLine) + "'";
   MUST(guest().Must(load));
   const uint64_t after = AvailableKib();
   // Of so little memory the kernel may take a destination after the load. Exec refuses if there is
   // no other place for the old contents; a second load starts afresh, as its message says.
   HopProof proof;
-  ASSERT_NO_FATAL_FAILURE(HopByGather(
-      &proof, Seconds(240),
-      "khop exec -v --now || { khop unload && " + load + " && khop exec -v --now; }"));
+  ASSERT_NO_FATAL_FAILURE(
+      HopByGather(&proof, Seconds(240),
+                  "khop exec -v --now || { khop unload && " + load + " && khop exec -v --now; }"));
   const uint64_t payload = proof.report.value("bytes_verified", uint64_t{0});
   EXPECT_GT(payload, uint64_t{78} << 20);
   const double held = static_cast<double>(before - after) * 1024;

@@ -106,8 +106,8 @@ struct Extra {
   uint64_t huge = 0;
 };
 
-// Takes `needed` bytes of pages, and `extra`, and plans with them. `input`: all that does not depend
-// on which pages they are.
+// Takes `needed` bytes of pages, and `extra`, and plans with them. `input`: all that does not
+// depend on which pages they are.
 Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prepared,
                           GatherInput input, uint64_t needed, Extra extra, uint64_t available,
                           const Progress& progress) {
