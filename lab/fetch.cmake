@@ -10,10 +10,10 @@ if(NOT SET)
   set(SET base)
 endif()
 
-# What a guest needs to read a disk.
-set(disk_modules "")
-foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs)
-  list(APPEND disk_modules "*/kernel/*/${module}.ko*")
+# What a guest needs to read a disk, and to find what was written before a reset.
+set(guest_modules "")
+foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs reed_solomon ramoops)
+  list(APPEND guest_modules "*/kernel/*/${module}.ko*")
 endforeach()
 
 # Puts the raw Image of one row of the table into place, or says why not.
@@ -26,7 +26,7 @@ function(fetch_kernel short suites metapackage)
   foreach(suite IN LISTS suites)
     khop_debian_packages(SUITE ${suite} PACKAGES ${metapackage} FOLLOW "^linux-(image|binary|modules)-[0-9]"
       EXTRACT "./boot/vmlinuz-*" "./usr/lib/modules/*/vmlinuz" "./lib/modules/*/vmlinuz"
-        ${disk_modules}
+        ${guest_modules}
       DESTINATION "${unpacked}" OPTIONAL RESULT versions)
     if(NOT versions)
       continue()

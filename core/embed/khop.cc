@@ -108,7 +108,11 @@ std::expected<plan::Hop, Error> Convert(const khop_hop& hop, uint64_t above, Scr
                     .uart_reg_shift = static_cast<uint8_t>(hop.uart_reg_shift),
                     .uart_io_width = static_cast<uint8_t>(hop.uart_io_width),
                     .conduit = static_cast<relocator::PsciConduit>(hop.psci),
-                    .check = 0};
+                    .record_size = hop.record_size,
+                    .record_base = hop.record_base,
+                    .loaded_at = hop.loaded_at,
+                    .check = 0,
+                    .reserved = 0};
 
   const auto verify = scratch.Take<handoff::VerifyRange>(hop.verify_count);
   if (verify.size() < hop.verify_count) {

@@ -165,6 +165,9 @@ struct khop_hop {
   uint32_t uart_reg_shift;
   uint32_t uart_io_width; /* bytes: 1, 2 or 4 */
   uint32_t psci;          /* KHOP_PSCI_*: how to reset */
+  uint32_t record_size;   /* bytes for a failure record, at least 512; 0: none */
+  uint64_t record_base;   /* where, physical; see core/handoff/failure_record.h */
+  uint64_t loaded_at;     /* seconds since 1970, for the record */
 };
 
 /* The relocator that belongs to this library. */

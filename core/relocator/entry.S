@@ -6,11 +6,11 @@
 #include "core/arm64/assembly.inc"
 
 // BlobHeader, blob.h; checked there by static_assert.
-#define BLOB_STACK_OFFSET 40
-#define BLOB_STACK_SIZE 48
+#define BLOB_STACK_OFFSET 64
+#define BLOB_STACK_SIZE 72
 // kBlobMagic, kBlobVersion; BuildControlArea refuses a blob with others.
 #define BLOB_MAGIC 0x4252484b
-#define BLOB_VERSION 1
+#define BLOB_VERSION 2
 // FailureCode::kException; main.cc has the static_assert.
 #define FAILURE_EXCEPTION 29
 #define PSCI_SYSTEM_RESET 0x84000009
@@ -38,7 +38,7 @@ khop_blob:
         .word   BLOB_MAGIC
         .word   BLOB_VERSION
         .word   khop_blob_end - khop_blob  // from the linker script
-        .fill   40, 1, 0                // BlobParameters, filled in by the loader
+        .fill   64, 1, 0                // BlobParameters, filled in by the loader
 
         .text
 entry:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The line on the console before a reset. Runs with the MMU off, so that every address is physical
-// and every access to the UART is Device-nGnRnE.
+// The record in memory and the line on the console before a reset. Runs with the MMU off, so that
+// every address is physical and every access is Device-nGnRnE.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,9 @@ struct ExceptionState {
   uint64_t far = 0;
 };
 
-// Prints "khop: <text> <value>; resetting" if `words` name a console. Every wait is bounded: a UART
-// that never drains costs the line, not the reset.
-void PrintLastWords(const LastWords& words, HopFailure failure, ExceptionState exception);
+// Writes the failure record if `words` name a place for it (no line of which is dirty in a cache),
+// and prints "khop: <text> <value>; resetting" if they name a console. Every wait is bounded: a
+// UART that never drains costs the line, not the reset.
+void LeaveLastWords(const LastWords& words, HopFailure failure, ExceptionState exception);
 
 }  // namespace khop::relocator

@@ -5,6 +5,7 @@
 #include "core/arm64/instructions.h"
 #include "core/arm64/regime.h"
 #include "core/relocator/blob.h"
+#include "core/relocator/cache.h"
 #include "core/relocator/hop.h"
 #include "core/relocator/last_words.h"
 
@@ -63,7 +64,14 @@ extern "C" uint64_t KhopLastWords(const khop::relocator::BlobHeader* header, uin
                                   uint64_t value, uint64_t elr, uint64_t far) {
   using khop::relocator::LastWordsCheck;
   const auto& words = header->parameters.last_words;
-  khop::relocator::PrintLastWords(words, {static_cast<khop::FailureCode>(code), value},
+  // The running kernel may have had the record's memory in its caches.
+  if (words.check == LastWordsCheck(words)) {
+    const auto ctr = khop::arm64::CtrEl0::FromRaw(khop::arm64::ReadCtrEl0());
+    khop::relocator::ForEachLine<khop::arm64::DcCivac>(words.record_base, words.record_size,
+                                                       ctr.dcache_line_size());
+    khop::arm64::DsbSy();
+  }
+  khop::relocator::LeaveLastWords(words, {static_cast<khop::FailureCode>(code), value},
                                   {.elr = elr, .far = far});
   return words.check == LastWordsCheck(words) ? static_cast<uint64_t>(words.conduit) : 0;
 }

@@ -14,6 +14,7 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   }
   kernel_ = *kernel;
   next_kernel_ = *next_kernel;
+  kernel_.drivers = FindModules(config.kernel, config.drivers);
   if (!config.next_program.empty()) {
     const Result<std::filesystem::path> program = FindGuestFile(config.next_program);
     MUST(program);
@@ -57,7 +58,9 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
                       .memory_mib = config.memory_mib,
                       .cpus = config.cpus,
                       .instruction_count = config.instruction_count,
+                      .allow_reboot = config.allow_reboot,
                       .extra_arguments = devices,
+                      .edit_tree = config.edit_tree,
                       .console_log = directory_ / "console.log"});
   MUST(machine);
   machine_ = std::move(*machine);

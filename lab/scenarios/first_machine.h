@@ -51,11 +51,14 @@ struct FirstMachineConfig {
   bool instruction_count = false;
   bool next_carries_kernel = false;  // the next guest has its own kernel at /next/Image
   uint64_t next_padding = 0;         // bytes that do not compress, added to the next initrd
+  bool allow_reboot = false;         // a reset starts the first kernel again
   bool on_disk = false;              // the next kernel and its initrd lie on a virtio disk
   // g++ wants the initializers for designated ones.
   // NOLINTBEGIN(readability-redundant-member-init)
   std::vector<std::string> extra_arguments = {};  // of QEMU
   std::string append = {};                        // to the first kernel's command line
+  TreeEdit edit_tree = {};                        // of the machine's device tree
+  std::vector<std::string> drivers = {};          // modules, in the guest /drivers/NAME.ko
   // NOLINTEND(readability-redundant-member-init)
 };
 

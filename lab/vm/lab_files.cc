@@ -22,24 +22,39 @@ bool Exists(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
+Result<void> AddModule(Initramfs& guest, std::string path, const std::filesystem::path& file) {
+  Result<std::string> module = ReadUnpacked(file);
+  if (!module) return std::unexpected(module.error());
+  guest.AddBytes(std::move(path), *std::move(module));
+  return {};
+}
+
 }  // namespace
+
+std::vector<std::filesystem::path> FindModules(const std::string& short_name,
+                                               const std::vector<std::string>& modules) {
+  std::vector<std::filesystem::path> found;
+  for (const std::string& module : modules) {
+    for (const char* suffix : {".ko", ".ko.xz"}) {
+      std::filesystem::path file =
+          LabDirectory() / "kernels" / short_name / "modules" / (module + suffix);
+      if (Exists(file)) found.push_back(std::move(file));
+    }
+  }
+  return found;
+}
 
 Result<LabKernel> FindKernel(const std::string& short_name) {
   const std::filesystem::path directory = LabDirectory() / "kernels" / short_name;
-  LabKernel kernel{.image = directory / "Image", .release = "", .package = "", .modules = {}};
+  LabKernel kernel{
+      .image = directory / "Image", .release = "", .package = "", .modules = {}, .drivers = {}};
   std::ifstream version(directory / "version");
   if (!std::getline(version, kernel.release) || !std::getline(version, kernel.package) ||
       !Exists(kernel.image)) {
     return Fail("the lab has no kernel " + short_name + " (cmake -P lab/fetch.cmake says why)");
   }
-  for (const char* module :
-       {"virtio", "virtio_ring", "virtio_mmio", "virtio_blk", "cdrom", "isofs"}) {
-    for (const char* suffix : {".ko", ".ko.xz"}) {
-      // What is not there is built in.
-      const std::filesystem::path file = directory / "modules" / (std::string(module) + suffix);
-      if (Exists(file)) kernel.modules.push_back(file);
-    }
-  }
+  kernel.modules = FindModules(
+      short_name, {"virtio", "virtio_ring", "virtio_mmio", "virtio_blk", "cdrom", "isofs"});
   return kernel;
 }
 
@@ -150,12 +165,17 @@ Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
     }
     guest->AddDirectory("modules");
     for (size_t i = 0; i < kernel.modules.size(); ++i) {
-      Result<std::string> module = ReadUnpacked(kernel.modules[i]);
-      if (!module) {
-        return std::unexpected(module.error());
-      }
-      guest->AddBytes("modules/" + std::to_string(i), *std::move(module));
+      const Result<void> added =
+          AddModule(*guest, "modules/" + std::to_string(i), kernel.modules[i]);
+      if (!added) return std::unexpected(added.error());
     }
+  }
+  guest->AddDirectory("drivers");
+  for (const std::filesystem::path& driver : kernel.drivers) {
+    const std::string name = driver.filename().string();
+    const Result<void> added =
+        AddModule(*guest, "drivers/" + name.substr(0, name.find('.')) + ".ko", driver);
+    if (!added) return std::unexpected(added.error());
   }
   GuestImage image{.path = directory / "first.cpio", .written = {}};
   const Result<Initramfs::Written> written = guest->Write(image.path);

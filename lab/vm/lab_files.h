@@ -18,10 +18,16 @@ struct LabKernel {
   std::string package;  // package=version
   // What a disk needs (virtio_mmio, virtio_blk, isofs and theirs), in the order of loading.
   std::vector<std::filesystem::path> modules;
+  // Others that a scenario asked for: FindDrivers().
+  std::vector<std::filesystem::path> drivers;
 };
 
 // A kernel of the lab by its short name ("6.1"); fails when lab/fetch.cmake could not get it.
 Result<LabKernel> FindKernel(const std::string& short_name);
+
+// The modules of these names that the kernel has; what it has built in is left out.
+std::vector<std::filesystem::path> FindModules(const std::string& short_name,
+                                               const std::vector<std::string>& modules);
 
 // The arm64 programs: khop and what the guest needs. Fails when one has not been built or fetched.
 Result<std::filesystem::path> FindGuestFile(const std::string& name);
@@ -47,7 +53,8 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
 
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
 // /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has
-// the modules of `kernel` for it: kMountDisk mounts it at /next.
+// the modules of `kernel` for it: kMountDisk mounts it at /next. `kernel.drivers` become
+// /drivers/NAME.ko.
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
                                   const std::filesystem::path& next_initrd,

@@ -28,15 +28,23 @@ std::chrono::steady_clock::time_point After(Seconds seconds) {
          std::chrono::duration_cast<std::chrono::steady_clock::duration>(seconds);
 }
 
-std::vector<std::string> Arguments(const MachineConfig& config) {
+// What of the machine shows in its device tree.
+std::vector<std::string> HardwareArguments(const MachineConfig& config) {
   std::vector<std::string> words = {
       "qemu-system-aarch64", "-machine", config.machine, "-cpu", config.cpu, "-smp",
       std::to_string(config.cpus), "-m", std::to_string(config.memory_mib) + "M",
       // What a machine sees as random must be the same in every run.
-      "-seed", "20250801", "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
-      "-accel", config.cpus > 1 ? "tcg,thread=multi" : "tcg,thread=single", "-serial", "stdio",
-      "-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control", "-kernel",
-      config.kernel.string(), "-append", config.command_line};
+      "-seed", "20250801", "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none"};
+  words.insert(words.end(), config.extra_arguments.begin(), config.extra_arguments.end());
+  return words;
+}
+
+std::vector<std::string> Arguments(const MachineConfig& config) {
+  std::vector<std::string> words = HardwareArguments(config);
+  words.insert(words.end(), {"-accel", config.cpus > 1 ? "tcg,thread=multi" : "tcg,thread=single",
+                             "-serial", "stdio", "-chardev", "socket,id=monitor,fd=3", "-mon",
+                             "chardev=monitor,mode=control", "-kernel", config.kernel.string(),
+                             "-append", config.command_line});
   if (!config.allow_reboot) {
     words.emplace_back("-no-reboot");
   }
@@ -48,7 +56,6 @@ std::vector<std::string> Arguments(const MachineConfig& config) {
     words.emplace_back("-icount");
     words.emplace_back("shift=0");
   }
-  words.insert(words.end(), config.extra_arguments.begin(), config.extra_arguments.end());
   return words;
 }
 
@@ -87,7 +94,17 @@ Result<Machine> Machine::Start(const MachineConfig& config) {
   }
   machine.monitor_ = UniqueFd(sockets[0]);
   const UniqueFd theirs(sockets[1]);
-  Result<ChildProcess> child = ChildProcess::Start(Arguments(config), theirs);
+  std::vector<std::string> arguments = Arguments(config);
+  if (config.edit_tree) {
+    std::filesystem::path tree = config.console_log;
+    tree.replace_filename("edited.dtb");
+    const Result<void> written = WriteEditedTree(HardwareArguments(config), config.edit_tree, tree);
+    if (!written) {
+      return std::unexpected(written.error());
+    }
+    arguments.insert(arguments.end(), {"-dtb", tree.string()});
+  }
+  Result<ChildProcess> child = ChildProcess::Start(arguments, theirs);
   if (!child) {
     return std::unexpected(child.error());
   }

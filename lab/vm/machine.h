@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lab/vm/child_process.h"
+#include "lab/vm/device_tree.h"
 #include "lab/vm/failure.h"
 
 namespace khop::lab {
@@ -33,6 +34,7 @@ struct MachineConfig {
   // Keep the machine running over a guest's reset; else its end is the end of QEMU.
   bool allow_reboot = false;
   std::vector<std::string> extra_arguments = {};
+  TreeEdit edit_tree = {};  // a machine without UEFI gets QEMU's device tree, so changed
   // The console goes here from the first byte on and stays.
   std::filesystem::path console_log = {};
 };

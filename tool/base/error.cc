@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdio>
+#include <ctime>
 #include <system_error>
 
 namespace khop {
@@ -133,6 +134,15 @@ std::string Hex(uint64_t value) {
   std::array<char, 24> text{};
   std::snprintf(text.data(), text.size(), "0x%llx", static_cast<unsigned long long>(value));
   return text.data();
+}
+
+std::string Utc(uint64_t seconds) {
+  const auto time = static_cast<std::time_t>(seconds);
+  std::tm utc = {};
+  if (gmtime_r(&time, &utc) == nullptr) return "";  // a year beyond int
+  std::array<char, 48> text{};
+  const size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {text.data(), size};
 }
 
 std::string Printable(std::string_view text) {

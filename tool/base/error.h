@@ -102,6 +102,8 @@ std::unexpected<Failure> Forward(Result<T>&& result) {
 std::string HumanBytes(uint64_t bytes);
 // "0x40200000".
 std::string Hex(uint64_t value);
+// A moment, seconds since 1970, as UTC by ISO 8601: "2026-11-24T04:00:00Z".
+std::string Utc(uint64_t seconds);
 // Text fit for a terminal: control characters, the C1 range included, become '?'.
 std::string Printable(std::string_view text);
 

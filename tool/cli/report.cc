@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tool/cli/verbs.h"
 #include "tool/devicetree/machine.h"
+#include "tool/load/failure_record.h"
 #include "tool/report/timeline.h"
 
 namespace khop::cli {
@@ -8,23 +9,39 @@ namespace {
 
 constexpr const char* kTree = "/sys/firmware/fdt";
 
-Result<report::Timeline> ReadReport(system::System& system) {
+Result<devicetree::Tree> ReadTree(system::System& system) {
   const auto blob = system::ReadFile(system, kTree, 2 * devicetree::kMaxTreeSize);
   if (!blob) {
     return FailErrno(ExitCode::kNothingLoaded, kTree, blob.error().value,
                      "run khop report as root in the kernel that came up");
   }
-  const auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*blob)), kTree);
-  if (!tree) return Forward(tree);
-  const auto property = devicetree::ReadTimeline(*tree);
+  return devicetree::Tree::Parse(std::as_bytes(std::span(*blob)), kTree);
+}
+
+Result<report::Timeline> LastHop(const devicetree::Tree& tree) {
+  const auto property = devicetree::ReadTimeline(tree);
   if (!property) {
     return Fail(ExitCode::kNothingLoaded, "khop", "this kernel was not started by khop",
                 "hop first, then ask");
   }
   auto timeline = report::DecodeTimeline(*property, report::SampleClocks());
   if (!timeline) return timeline;
-  timeline->route = devicetree::ReadChosenString(*tree, "khop,route");
-  timeline->from = devicetree::ReadChosenString(*tree, "khop,from");
+  timeline->route = devicetree::ReadChosenString(tree, "khop,route");
+  timeline->from = devicetree::ReadChosenString(tree, "khop,from");
+  return timeline;
+}
+
+Result<report::Timeline> ReadReport(system::System& system) {
+  const auto tree = ReadTree(system);
+  auto timeline = tree ? LastHop(*tree) : Forward(tree);
+  std::vector<std::string> notes;
+  auto failed = load::ReadFailedHops(system, tree ? &*tree : nullptr, notes);
+  if (!timeline) {
+    if (failed.empty() || timeline.error().code != ExitCode::kNothingLoaded) return timeline;
+    timeline.emplace().hopped = false;
+  }
+  timeline->failed = std::move(failed);
+  timeline->notes.insert(timeline->notes.end(), notes.begin(), notes.end());
   return timeline;
 }
 

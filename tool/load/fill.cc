@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <ctime>
 
 #include "tool/load/session.h"
 #include "tool/system/kexec_state.h"
@@ -25,15 +24,6 @@ std::string DigestName(handoff::DigestKind kind) {
       break;
   }
   return "none";
-}
-
-std::string NowUtc() {
-  const std::time_t seconds = std::time(nullptr);
-  std::tm utc = {};
-  gmtime_r(&seconds, &utc);
-  std::array<char, 32> text;
-  const size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return {text.data(), size};
 }
 
 std::string HexText(std::span<const std::byte> bytes) {
@@ -87,6 +77,7 @@ report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options) {
   plan.dtb_source = prepared.dtb_source;
   plan.digest = DigestName(options.digest);
   plan.console = prepared.console;
+  plan.failure_record = prepared.failure_record;
   plan.conduit = prepared.last_words.conduit == relocator::PsciConduit::kSmc ? "smc" : "hvc";
   const uint64_t payload = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
   if (options.digest != handoff::DigestKind::kNone) plan.bytes_to_verify = payload;
@@ -111,7 +102,7 @@ void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, rep
 Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Arena& arena,
                 const Placed& placed, const ControlArea& control, Filled filled) {
   Loaded loaded{.plan = MakePlan(prepared, options),
-                .loaded_at = NowUtc(),
+                .loaded_at = Utc(prepared.last_words.loaded_at),
                 .arena = arena.record(),
                 .stamp = placed.stamp.value,
                 .digest_kind = options.digest,

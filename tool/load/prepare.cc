@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <ctime>
 
+#include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
 #include "tool/system/cpu_granules.h"
 
@@ -120,6 +122,14 @@ Result<void> PrepareMemory(System& system, Prepared& prepared) {
   return {};
 }
 
+void PrepareFailureRecord(System& system, Prepared& prepared) {
+  const auto place = FindRecordPlace(system, *prepared.tree, prepared.map, prepared.notes);
+  if (!place) return;
+  prepared.last_words.record_base = place->range.start.value;
+  prepared.last_words.record_size = static_cast<uint32_t>(place->range.size);
+  prepared.failure_record = place->source + " at " + Hex(place->range.start.value);
+}
+
 }  // namespace
 
 std::string WithoutBootImage(std::string_view command_line) {
@@ -159,6 +169,8 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
   if (auto done = PrepareInitrds(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareTree(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareMemory(system, prepared); !done) return Forward(done);
+  PrepareFailureRecord(system, prepared);
+  prepared.last_words.loaded_at = static_cast<uint64_t>(std::time(nullptr));
   prepared.kernel_version = ReadVersion(system, prepared.kernel);
   if (!prepared.header.placed_anywhere) {
     prepared.notes.emplace_back("this kernel (before 4.6) loses the memory below its image");

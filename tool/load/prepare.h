@@ -57,6 +57,7 @@ struct Prepared {
   devicetree::NextTreeOptions tree_options;
   std::vector<PhysRange> forbidden;  // what the tree reserves, and the GIC's tables
   std::string console;               // for people; empty: none
+  std::string failure_record;        // where a failed hop leaves one; empty: nowhere
   relocator::LastWords last_words = {};
   std::vector<std::string> notes;
   std::vector<report::Refusal> refused;  // routes that were tried

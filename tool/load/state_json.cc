@@ -33,7 +33,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, route, route_reason, refused, mmu, mmu_
                                    kernel_format, kernel_version, kernel_image_size,
                                    kernel_page_size, initrds, command_line, dtb_source, entry,
                                    segments, bytes_in_place, bytes_to_move, moves, control, arena,
-                                   digest, bytes_to_verify, console, conduit, dtb_changes, notes)
+                                   digest, bytes_to_verify, console, failure_record, conduit,
+                                   dtb_changes, notes)
 }  // namespace report
 
 namespace handoff {

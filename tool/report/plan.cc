@@ -58,6 +58,9 @@ std::string RenderText(const Plan& plan) {
       (plan.console.empty() ? std::string("no console is known") : "a line on " + plan.console) +
           (plan.conduit.empty() ? "; no way to reset is known"
                                 : ", then PSCI SYSTEM_RESET (" + plan.conduit + ")"));
+  if (!plan.failure_record.empty()) {
+    page.Field("", "khop report tells why after the reset: " + plan.failure_record);
+  }
   if (!plan.dtb_changes.empty()) page.Gap();
   AddChanges(page, plan.dtb_changes);
   if (!plan.notes.empty()) page.Gap();
@@ -105,6 +108,7 @@ std::string ToJson(const Plan& plan) {
                      {"digest", plan.digest},
                      {"bytes_to_verify", plan.bytes_to_verify},
                      {"console", plan.console},
+                     {"failure_record", plan.failure_record},
                      {"conduit", plan.conduit},
                      {"dtb_changes", changes},
                      {"notes", plan.notes}};

@@ -43,8 +43,9 @@ struct Plan {
 
   std::string digest;  // "sha256", "crc32c" or "none"
   uint64_t bytes_to_verify = 0;
-  std::string console;  // where last words go: "pl011 at 0x9000000"; empty: nowhere
-  std::string conduit;  // PSCI: "smc", "hvc"; empty: none
+  std::string console;         // where last words go: "pl011 at 0x9000000"; empty: nowhere
+  std::string failure_record;  // where the next boot finds what happened; empty: nowhere
+  std::string conduit;         // PSCI: "smc", "hvc"; empty: none
   std::vector<devicetree::Change> dtb_changes;
   std::vector<std::string> notes;  // what else the user should know, a line each
 };

@@ -158,10 +158,17 @@ Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
 
 std::string RenderText(const Timeline& timeline) {
   TextPage page;
+  for (const FailedHop& failed : timeline.failed) {
+    page.Field("Failed hop", failed.reason);
+    page.Field("", (failed.loaded_at.empty() ? "" : "loaded at " + failed.loaded_at + ", ") +
+                       "by " + failed.source);
+  }
   page.Field("Route", timeline.route);
   page.Field("From", timeline.from);
   if (!timeline.filled_in) {
-    page.Field("Timeline", "not filled in: no relocator started this kernel with it");
+    page.Field("Timeline", timeline.hopped
+                               ? "not filled in: no relocator started this kernel with it"
+                               : "none: khop did not start this kernel");
     for (const std::string& note : timeline.notes) page.Field("Note", note);
     return page.text();
   }
@@ -202,6 +209,7 @@ std::string RenderText(const Timeline& timeline) {
 
 std::string ToJson(const Timeline& timeline) {
   Json json = {{"schema", kSchema},
+               {"hopped", timeline.hopped},
                {"filled_in", timeline.filled_in},
                {"route", timeline.route},
                {"from", timeline.from}};
@@ -227,6 +235,11 @@ std::string ToJson(const Timeline& timeline) {
     json["bytes_verified"] = timeline.bytes_verified;
     json["digest"] = timeline.digest;
     json["digest_by_instructions"] = timeline.digest_by_instructions;
+  }
+  json["failed_hops"] = Json::array();
+  for (const FailedHop& failed : timeline.failed) {
+    json["failed_hops"].push_back(
+        {{"reason", failed.reason}, {"loaded_at", failed.loaded_at}, {"source", failed.source}});
   }
   json["notes"] = timeline.notes;
   return Dump(json);

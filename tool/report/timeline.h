@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tool/base/error.h"
+#include "tool/report/failed_hop.h"
 
 namespace khop::report {
 
@@ -33,6 +34,8 @@ struct TimelineStep {
 };
 
 struct Timeline {
+  // False: khop did not start this kernel, and there are only failed hops to tell of.
+  bool hopped = true;
   // False: the property holds zeros, so no relocator of khop's started this kernel with it. Then
   // nothing but `route` and `from` below means anything.
   bool filled_in = false;
@@ -56,6 +59,7 @@ struct Timeline {
   // From /chosen/khop,route and khop,from; empty if they are not there.
   std::string route;
   std::string from;                // release of the kernel that was replaced
+  std::vector<FailedHop> failed;   // what hops before this boot have left
   std::vector<std::string> notes;  // what looks odd, and what the figures mean
 };
 

@@ -397,4 +397,12 @@ void FakeSystem::CleanToPoc(const std::byte* address, uint64_t size) {
   if (!dead()) cleaned[address] = size;
 }
 
+SysResult<void> FakeSystem::ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) {
+  if (const int error = Trouble()) return Err(error);
+  const auto found = device_memory.find(address.value);
+  if (found == device_memory.end() || found->second.size() < out.size()) return Err(EPERM);
+  std::ranges::copy(std::as_bytes(std::span(found->second)).first(out.size()), out.begin());
+  return {};
+}
+
 }  // namespace khop::system

@@ -87,6 +87,7 @@ class FakeSystem final : public System {
   bool lock_held = false;  // by another process
   std::string kernel_log = "5,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n";
   std::map<const std::byte*, uint64_t> cleaned;
+  std::map<uint64_t, std::string> device_memory;  // by address; the rest is no such memory (EPERM)
 
   // --- Trouble. Calls that change or read something outside the process are counted.
   int calls = 0;
@@ -134,6 +135,7 @@ class FakeSystem final : public System {
   uint32_t DataCacheLine() override { return 64; }
   void CleanToPoc(const std::byte* address, uint64_t size) override;
   SysResult<std::string> KernelLog() override { return kernel_log; }
+  SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override { return 0; }
 
  private:

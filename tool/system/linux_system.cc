@@ -21,6 +21,7 @@
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 #include <string_view>
 
 #include "tool/system/el0.h"
@@ -293,6 +294,28 @@ SysResult<std::string> LinuxSystem::KernelLog() {
   }
   close(fd);
   return log;
+}
+
+SysResult<void> LinuxSystem::ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) {
+  // O_SYNC: as device memory, never by a cacheable alias.
+  const int fd = Retry([] { return open("/dev/mem", O_RDONLY | O_SYNC | O_CLOEXEC); });
+  if (fd < 0) return LastError();
+  const uint64_t offset = address.value % PageSize();
+  const size_t size = offset + out.size();
+  void* const mapped =
+      mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(address.value - offset));
+  const Errno error{errno};
+  close(fd);
+  if (mapped == MAP_FAILED) return std::unexpected(error);
+  // Device memory takes no unaligned or wider accesses, which memcpy would make.
+  const auto* const words =
+      reinterpret_cast<const volatile uint32_t*>(static_cast<std::byte*>(mapped) + offset);
+  for (size_t i = 0; i < out.size() / sizeof(uint32_t); ++i) {
+    const uint32_t word = words[i];
+    memcpy(&out[i * sizeof(word)], &word, sizeof(word));
+  }
+  munmap(mapped, size);
+  return {};
 }
 
 uint64_t LinuxSystem::Hwcap() { return getauxval(AT_HWCAP); }

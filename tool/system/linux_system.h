@@ -44,6 +44,7 @@ class LinuxSystem final : public System {
   uint32_t DataCacheLine() override;
   void CleanToPoc(const std::byte* address, uint64_t size) override;
   SysResult<std::string> KernelLog() override;
+  SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override;
 };
 

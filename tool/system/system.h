@@ -123,6 +123,9 @@ class System {
   virtual void CleanToPoc(const std::byte* address, uint64_t size) = 0;
   // The records of /dev/kmsg that the kernel still has, as it gives them.
   virtual SysResult<std::string> KernelLog() = 0;
+  // Bytes of physical memory that the kernel does not use as RAM (/dev/mem), read in words of 4
+  // bytes. `address` and the size of `out` are multiples of 4.
+  virtual SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) = 0;
   // HWCAP bits of the running kernel's CPUs, AT_HWCAP.
   virtual uint64_t Hwcap() = 0;
 };

@@ -88,3 +88,12 @@ khop_baremetal_test(wrong_conduit "khop: payload digest does not match at 0x4630
   WORDS flip-dtb smc)
 # The console itself faults: no line, but the reset.
 khop_baremetal_test(console_faults "entering the relocator" WORDS flip-dtb bad-uart)
+# The record of a failed hop is there after the reset, with and without a console.
+foreach(level el1 el2 vhe)
+  khop_baremetal_test(record_${level}
+    "after the reset: ====1764000000.000000-D.khop: payload digest does not match at 0x46200000; resetting.khop: loaded at 1764000000"
+    WORDS flip-kernel record ${level} CPU ${cpu_${level}} MACHINE ${level_${level}} REBOOT)
+endforeach()
+khop_baremetal_test(record_without_console
+  "after the reset: ====1764000000.000000-D.khop: exception, ESR 0x96000005 ELR 0x440[0-9a-f]+ FAR 0x280000000; resetting"
+  WORDS exception moves record bad-uart REBOOT)

@@ -11,6 +11,7 @@
 #include "core/digest/crc32c.h"
 #include "core/digest/sha256.h"
 #include "core/handoff/check.h"
+#include "core/handoff/failure_record.h"
 #include "core/plan/control_area.h"
 #include "core/plan/moves.h"
 #include "core/relocator/baremetal/console.h"
@@ -58,6 +59,7 @@ constexpr uint64_t kWindow = 0x2'0000'0000;  // beyond all of the board's memory
 constexpr uint64_t kPage = 4096;             // the smallest
 constexpr uint64_t kMaxPages = kKernelSize / kPage;
 constexpr uint64_t kUart = 0x0900'0000;
+constexpr uint64_t kRecord = 0x4d00'0000;
 
 char command_line[256];
 
@@ -216,6 +218,21 @@ void Spoil(const plan::ControlAreaLayout& layout) {
   }
 }
 
+// After the reset of a hop that failed: its record, and the end.
+void ReadRecord() {
+  handoff::FailureRecordHeader header;
+  memcpy(&header, At(kRecord), sizeof(header));
+  if (header.signature != handoff::kFailureRecordSignature) return;
+  Expect(header.start == header.size && header.size < handoff::kMinFailureRecord, "record's size",
+         header.size);
+  char text[handoff::kMinFailureRecord];
+  memcpy(text, At(kRecord + sizeof(header)), header.size);
+  text[header.size] = '\0';
+  Print("after the reset: ");
+  Print(text);
+  Exit(0);
+}
+
 handoff::Range arena[2] = {{kKernel, kArenaSize}, {kSpare, 0}};
 
 plan::Hop MakeHop() {
@@ -241,7 +258,11 @@ plan::Hop MakeHop() {
       .uart_reg_shift = 0,
       .uart_io_width = 4,
       .conduit = Asked("smc") ? relocator::PsciConduit::kSmc : relocator::PsciConduit::kHvc,
-      .check = 0};
+      .record_size = Asked("record") ? handoff::kMinFailureRecord : 0,
+      .record_base = Asked("record") ? kRecord : 0,
+      .loaded_at = 1'764'000'000,
+      .check = 0,
+      .reserved = 0};
   hop.moves = {moves, move_list.moves};
   hop.window = {window, move_list.windows};
   return hop;
@@ -451,6 +472,7 @@ extern "C" [[noreturn]] void HarnessException() {
 extern "C" [[noreturn]] void HarnessMain() {
   using namespace khop::baremetal;  // NOLINT(google-build-using-namespace)
   ReadCommandLine(command_line, sizeof(command_line));
+  if (Asked("record")) ReadRecord();
   WriteKernel();
   if (AskedKind() != khop::handoff::DigestKind::kNone) {
     verify[0] = {.start = kKernel, .size = kKernelSize, .first_digest = 0, .reserved = 0};
