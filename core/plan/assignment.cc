@@ -86,8 +86,10 @@ class Blocks {
   bool overflow_ = false;
 };
 
-// In-place pieces, and the gaps between them.
-bool Split(std::span<const PhysRange> destinations, std::span<const PhysRange> owned, Ranges& gaps,
+enum class Full : uint8_t { kNone, kGaps, kPieces };
+
+// In-place pieces, and the gaps between them. Tells which list was too short.
+Full Split(std::span<const PhysRange> destinations, std::span<const PhysRange> owned, Ranges& gaps,
            List<Piece>& pieces) {
   size_t i = 0;
   for (const PhysRange& range : destinations) {
@@ -97,13 +99,13 @@ bool Split(std::span<const PhysRange> destinations, std::span<const PhysRange> o
       if (owned[i].end() <= at) continue;
       const PhysAddr start = std::max(at, owned[i].start);
       const PhysAddr end = std::min(range.end(), owned[i].end());
-      if (start > at && !gaps.Add({at, start - at})) return false;
-      if (!pieces.Add({start, start, end - start})) return false;
+      if (start > at && !gaps.Add({at, start - at})) return Full::kGaps;
+      if (!pieces.Add({start, start, end - start})) return Full::kPieces;
       at = end;
     }
-    if (at < range.end() && !gaps.Add({at, range.end() - at})) return false;
+    if (at < range.end() && !gaps.Add({at, range.end() - at})) return Full::kGaps;
   }
-  return true;
+  return Full::kNone;
 }
 
 // Ascending by destination; pieces that continue each other become one.
@@ -130,21 +132,26 @@ std::expected<size_t, Error> AssignPages(std::span<const PhysRange> destinations
                                          std::span<const PhysRange> owned,
                                          std::span<const PhysRange> spare, uint64_t page_size,
                                          std::span<PhysRange> scratch, std::span<Piece> pieces) {
-  // Each of two passes leaves at most two stretches of one.
-  const size_t gap_share = (destinations.size() + owned.size()) * 4;
-  const size_t spare_share = spare.size() * 4;
-  if (scratch.size() < 2 * (gap_share + spare_share)) {
-    return std::unexpected(Error{ErrorCode::kOutOfMemory, scratch.size()});
-  }
+  // Two lists of gaps and two of spare memory, of which each pass fills one from the other.
+  const size_t ranges = destinations.size() + owned.size() + spare.size();
+  if (ranges == 0) return 0;
+  const size_t half = scratch.size() / 2;
+  const size_t gap_share = half * (destinations.size() + owned.size()) / ranges;
+  const size_t spare_share = half - gap_share;
   std::array<Ranges, 2> gaps = {Ranges(scratch.first(gap_share)),
                                 Ranges(scratch.subspan(gap_share, gap_share))};
   const std::span<PhysRange> rest = scratch.subspan(2 * gap_share);
   std::array<Ranges, 2> spares = {Ranges(rest.first(spare_share)),
                                   Ranges(rest.subspan(spare_share, spare_share))};
   const Error full = {ErrorCode::kOutOfMemory, pieces.size()};
+  const Error no_scratch = {ErrorCode::kOutOfMemory, scratch.size()};
   List<Piece> out(pieces);
-  if (!Split(destinations, owned, gaps[0], out)) return std::unexpected(full);
-  for (const PhysRange& range : spare) (void)spares[0].Add(range);
+  if (const Full list = Split(destinations, owned, gaps[0], out); list != Full::kNone) {
+    return std::unexpected(list == Full::kGaps ? no_scratch : full);
+  }
+  for (const PhysRange& range : spare) {
+    if (!spares[0].Add(range)) return std::unexpected(no_scratch);
+  }
 
   size_t from = 0;
   for (const uint64_t block : {uint64_t{2} << 20, uint64_t{64} << 10, page_size}) {
@@ -165,7 +172,7 @@ std::expected<size_t, Error> AssignPages(std::span<const PhysRange> destinations
     want.Finish();
     have.Finish();
     if (want.overflow() || have.overflow()) {
-      return std::unexpected(Error{ErrorCode::kOutOfMemory, scratch.size()});
+      return std::unexpected(no_scratch);
     }
     from = to;
   }

@@ -31,10 +31,10 @@ struct Piece {
 // Spare blocks of 2 MiB and of 64 KiB go to like blocks of a destination, so that page tables can
 // map them as blocks; each is used from the lowest address on.
 // Returns how many entries of `pieces` are used. `scratch` is for gaps and spare memory that are
-// still to be paired: kScratchPerRange entries for every range of the three lists.
-// O(n log n).
-// Errors: kOutOfMemory (`scratch` or `pieces` is too small: the entries there are), kOutOfRange
-// (bytes for which there is no spare memory).
+// still to be paired: kScratchPerRange entries for every range of the three lists are always
+// enough (each of two passes leaves at most two stretches of one), a quarter of them where blocks
+// are rare. O(n log n). Errors: kOutOfMemory (`scratch` or `pieces` is too small: the entries there
+// are), kOutOfRange (bytes for which there is no spare memory).
 inline constexpr size_t kScratchPerRange = 8;
 std::expected<size_t, Error> AssignPages(std::span<const PhysRange> destinations,
                                          std::span<const PhysRange> owned,

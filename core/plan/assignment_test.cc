@@ -121,6 +121,32 @@ TEST(AssignPages, SaysWhatIsMissing) {
             (Error{ErrorCode::kOutOfMemory, 0}));
 }
 
+// A little memory is enough for what is in single pages; too little is noticed, however little.
+TEST(AssignPages, ScratchMemory) {
+  const auto destinations = Pages("################");
+  const auto owned = Pages("#.#.#.#.#.#.#.#.");
+  const auto spare = Pages("#.#.#.#.#.#.#.#.", 100);
+  const size_t ranges = destinations.size() + owned.size() + spare.size();
+  const auto whole = Assign(destinations, owned, spare);
+  ASSERT_TRUE(whole);
+  size_t enough = 0;
+  for (size_t size = 0; size <= ranges * kScratchPerRange; ++size) {
+    std::vector<PhysRange> scratch(size);
+    std::vector<Piece> pieces(16);
+    const auto used = AssignPages(destinations, owned, spare, kPage, scratch, pieces);
+    if (!used) {
+      EXPECT_EQ(used.error(), (Error{ErrorCode::kOutOfMemory, size}));
+      EXPECT_EQ(enough, 0U) << "more is never too little: " << size;
+      continue;
+    }
+    if (enough == 0) enough = size;
+    pieces.resize(*used);
+    EXPECT_EQ(pieces, *whole) << size;
+  }
+  EXPECT_GT(enough, 0U);
+  EXPECT_LE(enough, ranges * kScratchPerRange / 4);
+}
+
 // Every way to choose destinations among seven pages, and owned pages among them and four more.
 TEST(AssignPages, GoodInEverySmallMemory) {
   for (uint64_t wanted = 1; wanted < 1 << 7; ++wanted) {

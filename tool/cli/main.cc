@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <malloc.h>
+
 #include <iostream>
 #include <string>
 #include <vector>
@@ -10,6 +12,8 @@
 #endif
 
 int main(int argc, char** argv) {
+  // Long lists go back to the system when they are done with: a load's peak is to be the payload's.
+  mallopt(M_MMAP_THRESHOLD, 64 << 10);
   khop::system::LinuxSystem system;
   khop::cli::Context context{.system = system, .out = std::cout, .err = std::cerr, .blob = {}};
 #if defined(__aarch64__)

@@ -126,7 +126,7 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
                     [&](const PoolRecords& pools) { return session.BeginBuild(slot, pools); });
   if (!arena) return Forward(arena);
   progress("looking for destinations");
-  input.owned = input.loose = Addresses(arena->extents());
+  input.owned = Addresses(arena->extents());
   const Ranges plain = system::Subtract(prepared.map.plain, prepared.forbidden);
   auto allowed =
       FindAllowed(system, plain, input.owned,
@@ -186,7 +186,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
     return Forward(trimmed);
   }
   // What is not kept may be somebody else's from now on, and these lists are long.
-  input.owned = input.loose = input.allowed = {};
+  input.owned = input.allowed = Ranges();
 
   auto filled = Fill(system, options, prepared, arena, plan.placed, progress);
   if (!filled) return Forward(filled);

@@ -79,7 +79,7 @@ std::vector<Piece> GiveUpHugePages(const Arena& arena, uint64_t needed, GatherIn
     Ranges left = Without(input.owned, waste);
     if (waste.empty() || TotalSize(left) < needed) break;
     GatherInput less = input;
-    less.owned = less.loose = std::move(left);
+    less.owned = std::move(left);
     auto better = PlanGather(less);
     if (!better) break;
     input = std::move(less);
@@ -93,6 +93,7 @@ std::vector<Piece> GiveUpHugePages(const Arena& arena, uint64_t needed, GatherIn
 // anything is.
 std::vector<Extent> Wanted(const Arena& arena, std::span<const Piece> uses) {
   std::vector<Extent> wanted;
+  wanted.reserve(uses.size());  // hardly ever more
   const auto add = [&](const Extent& extent, PhysAddr from, PhysAddr to, PhysAddr destination) {
     if (to <= from) return;
     Append(wanted,

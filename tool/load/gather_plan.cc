@@ -2,6 +2,7 @@
 #include "tool/load/gather_plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 #include "core/arm64/geometry.h"
@@ -37,7 +38,7 @@ class Planner {
       : in_(input),
         granule_(input.granule),
         owned_(input.owned),
-        loose_(input.loose),
+        loose_(input.filled.empty() ? Ranges() : input.loose),
         allowed_(input.allowed) {
     const auto& sizes = input.sizes;
     file_ = {AlignUp(input.kernel_bytes, granule_), AlignUp(sizes.initrd_size, granule_),
@@ -80,6 +81,7 @@ class Planner {
   }
 
  private:
+  const Ranges& Loose() const { return in_.filled.empty() ? owned_ : loose_; }
   PhysRange Whole(size_t i) const { return {at_[i], whole_[i]}; }
   PhysRange File(size_t i) const { return {at_[i], file_[i]}; }
   Ranges KeptOrPlaced() const {
@@ -93,7 +95,7 @@ class Planner {
   // From the ends of the shortest runs, which are of the least use as blocks; outside of
   // everything, so that they are neither written early nor listed twice in the arena.
   Result<void> PickServicePages() {
-    Ranges runs = Without(loose_, KeptOrPlaced());
+    Ranges runs = Without(Loose(), KeptOrPlaced());
     std::ranges::sort(runs, [](const PhysRange& a, const PhysRange& b) {
       return a.size != b.size ? a.size < b.size : a.start > b.start;
     });
@@ -209,7 +211,7 @@ class Planner {
       for (const Piece& piece : in_.filled) sources.push_back({piece.source, piece.size});
       allowed = Without(allowed, Joined(std::move(sources)));
     }
-    const Ranges owned = Without(loose_, whole);
+    const Ranges owned = Without(Loose(), whole);
     const plan::Item item{.size = size, .alignment = granule_};
     std::vector<uint64_t> sums(owned.size() + 1);
     PhysAddr found;
@@ -256,13 +258,16 @@ class Planner {
   // At a load: pages are filled with what is best for them.
   Result<void> Assign() {
     const Ranges destinations = Joined({File(kKernel), File(kInitrd), File(kDtb)});
-    Ranges spare = Without(loose_, destinations);
+    Ranges spare = Without(Loose(), destinations);
     if (!plan_.placed.control.empty()) spare = Without(spare, {&plan_.placed.control, 1});
     const Ranges in_place = InBoth(owned_, destinations);
     const size_t ranges = destinations.size() + in_place.size() + spare.size();
     const uint64_t pages = TotalSize(destinations) / granule_;
     // What is always enough would count against the little memory that a load may take: from a
     // quarter of it upwards.
+    plan_.placed.moves = std::vector<handoff::Move>();  // of the round before
+    plan_.placed.window = std::vector<plan::WindowPiece>();
+    plan_.order = std::vector<Piece>();
     for (uint64_t quarters = 1;; quarters *= 2) {
       std::vector<PhysRange> scratch(plan::kScratchPerRange * ranges * quarters / 4 + 64);
       plan_.pieces.resize(std::min(pages, ranges * quarters + 64));
@@ -270,7 +275,11 @@ class Planner {
           plan::AssignPages(destinations, in_place, spare, granule_, scratch, plan_.pieces);
       if (used) {
         plan_.pieces.resize(*used);
-        plan_.order = plan_.pieces;
+        plan_.pieces.shrink_to_fit();
+        plan_.order.reserve(static_cast<size_t>(
+            std::ranges::count_if(plan_.pieces, [](const Piece& p) { return !p.in_place(); })));
+        std::ranges::copy_if(plan_.pieces, std::back_inserter(plan_.order),
+                             [](const Piece& piece) { return !piece.in_place(); });
         return {};
       }
       if (used.error().code == ErrorCode::kOutOfRange) return NoPages();

@@ -28,8 +28,8 @@ struct GatherInput {
   uint64_t kernel_bytes = 0;  // of the file
   uint64_t granule = 4096;
   uint64_t ram_end = 0;
-  Ranges owned;    // all that is held
-  Ranges loose;    // of this, what holds none of the payload (yet)
+  Ranges owned;  // all that is held
+  Ranges loose;  // of this, what holds none of the payload; not used at a load, where nothing does
   Ranges allowed;  // possible destinations: all that is owned, and what may be overwritten
   // Pages that are filled already, with the destinations that they were meant for; and where the
   // parts (kernel, initrd, dtb) were to go. Nothing at a load.

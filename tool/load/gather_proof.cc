@@ -44,10 +44,15 @@ Result<void> ProveGather(const GatherPlan& plan, uint64_t granule) {
   for (const handoff::Range& range : plan.placed.arena) {
     writable.push_back({PhysAddr{range.start}, range.size});
   }
-  uint64_t pages = 0;
-  for (const Piece& piece : plan.pieces) pages += 2 * piece.size / granule;
-  for (const Piece& piece : *moves) pages += 2 * piece.size / granule;
-  std::vector<plan::ModelPage> model(pages);
+  // Each page once, and a quarter more, for the checker adds pages as often as they are named.
+  uint64_t pages = 64;
+  for (const Piece& piece : plan.pieces) {
+    pages += (piece.in_place() ? 1 : 2) * piece.size / granule;
+  }
+  for (const Piece& piece : plan.order) {
+    if (piece.source == plan.zero) pages += piece.size / granule;
+  }
+  std::vector<plan::ModelPage> model(pages + pages / 4);
   const auto proved = plan::ReplayMoves(plan.pieces, *moves, writable, granule, model);
   if (!proved) return PlannerFailure(proved.error());
   return {};
