@@ -132,18 +132,5 @@ TEST_F(BadInput, KexecDisabled) {
   ExpectStillHops();
 }
 
-TEST_F(BadInput, Lockdown) {
-  START_FIRST_MACHINE({.append = "lockdown=integrity"});
-  const Result<CommandResult> result =
-      guest().Run("mount -t securityfs securityfs /sys/kernel/security; khop load /next/Image");
-  MUST(result);
-  EXPECT_EQ(result->exit_code, 14) << result->output;
-  EXPECT_EQ(std::ranges::count(result->output, '\n'), 1) << result->output;
-  const Result<std::string> left =
-      guest().Must("khop-guest-tool lsshm; cat /sys/kernel/kexec_loaded");
-  MUST(left);
-  EXPECT_EQ(*left, "0\n");
-}
-
 }  // namespace
 }  // namespace khop::lab

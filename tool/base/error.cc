@@ -43,6 +43,11 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "unsupported-machine", "this machine cannot kexec, or not safely (no PSCI)"};
     case ExitCode::kUnsafeSystem:
       return {code, "unsafe-system", "the system would not keep the loaded kernel's memory"};
+    case ExitCode::kProtectedKvm:
+      return {code, "protected-kvm",
+              "protected KVM is on, and the kernel does not kexec beneath it"};
+    case ExitCode::kCpusStuck:
+      return {code, "cpus-stuck", "the kernel cannot stop all CPUs (spin tables)"};
     case ExitCode::kFileMissing:
       return {code, "file-missing", "a file does not exist"};
     case ExitCode::kFileUnreadable:

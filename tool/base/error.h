@@ -34,6 +34,8 @@ enum class ExitCode : int {
   kLoadLimit = 15,
   kUnsupportedMachine = 16,
   kUnsafeSystem = 17,
+  kProtectedKvm = 18,
+  kCpusStuck = 19,
 
   kFileMissing = 20,
   kFileUnreadable = 21,

@@ -29,20 +29,23 @@ void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
   }
   uint64_t pages = 0;
   for (const LentPages& held : loaded.arena.Pages()) pages += held.count;
+  // A new plan is a new load.
+  const auto allowed = system::CheckLoadAllowed(system);
+  const std::string anew =
+      allowed ? "; exec will plan anew" : "; exec cannot plan anew: " + Reason(allowed.error());
   status.checks.push_back(
-      {"pages", true,
+      {"pages", moved == 0 || allowed,
        moved == 0 ? std::to_string(pages) + " of " + std::to_string(pages) + " are in their places"
-                  : std::to_string(moved) + " of " + std::to_string(pages) +
-                        " have moved; exec will plan anew"});
+                  : std::to_string(moved) + " of " + std::to_string(pages) + " have moved" + anew});
   if (loaded.plan.route == "gather") {
     const auto trouble = FindTrouble(system, loaded, *arena);
     std::string detail = "none is in use by somebody else";
     if (!trouble) {
       detail = Reason(trouble.error());
     } else if (!trouble->empty()) {
-      detail = HumanBytes(TotalSize(*trouble)) + " are in use; exec will plan anew";
+      detail = HumanBytes(TotalSize(*trouble)) + " are in use" + anew;
     }
-    status.checks.push_back({"destinations", trouble.has_value(), detail});
+    status.checks.push_back({"destinations", trouble && (trouble->empty() || allowed), detail});
   }
   if (loaded.verified.empty()) {
     status.notes.emplace_back("loaded with --verify none: contents cannot be checked");
@@ -51,6 +54,9 @@ void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
     status.checks.push_back(
         {"contents", contents.has_value(),
          contents ? "every digest is that of the load" : Reason(contents.error())});
+  }
+  if (system::LockedDown(system)) {
+    status.checks.push_back({"lockdown", false, "in force since the load; exec will refuse"});
   }
   const auto shm = system::CheckSharedMemory(system, 0);
   status.checks.push_back(
@@ -129,6 +135,13 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return recovered;
   if (!session->state().current) return NothingLoaded();
+  if (system::LockedDown(system)) {
+    return Fail(
+        ExitCode::kLockdown, "khop exec",
+        "kernel lockdown is in force since the load, and what is loaded lies in memory that "
+        "root can write",
+        "reboot by firmware");
+  }
   if (const auto shm = system::CheckSharedMemory(system, 0); !shm) return shm;
   if (session->state().current->plan.route == "gather") {
     // What the kernel allocates from here on must not come from a destination that is not khop's:

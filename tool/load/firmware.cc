@@ -44,6 +44,24 @@ Result<PsciConduit> FindConduit(System& system, const devicetree::Tree& tree) {
               "update its firmware to one with PSCI");
 }
 
+// CPUs of spin tables never come back from the kernel, not even when they are offline, so it
+// refuses (machine_kexec_prepare(), with EBUSY). It does not if it never had more than the one that
+// jumps: then the others still wait in the firmware's memory, where the next kernel finds them.
+Result<void> CheckCpus(System& system, const devicetree::Tree& next) {
+  const auto possible = system::ReadFile(system, "/sys/devices/system/cpu/possible", 65536);
+  if (possible && *possible == "0\n") return {};
+  bool spin_table = devicetree::UsesSpinTable(next);
+  // `next` may be another one (--dtb).
+  if (const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize)) {
+    const auto running = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
+    spin_table = spin_table || (running && devicetree::UsesSpinTable(*running));
+  }
+  if (!spin_table) return {};
+  return Fail(ExitCode::kCpusStuck, "this machine",
+              "its CPUs start by spin tables, so the kernel cannot stop them",
+              "update its firmware to one with PSCI, or boot with nr_cpus=1");
+}
+
 // A machine resets without a console too, so that one that is not understood is only noted.
 std::optional<Console> FindUart(System& system, Prepared& prepared) {
   const auto running = system::ReadFile(system, "/proc/cmdline");
@@ -76,11 +94,7 @@ std::string EmptyCpio() {
 }  // namespace
 
 Result<void> PrepareFirmware(System& system, Prepared& prepared) {
-  if (devicetree::UsesSpinTable(*prepared.tree)) {
-    return Fail(ExitCode::kUnsupportedMachine, "this machine",
-                "its CPUs start by spin tables, so the kernel cannot stop them",
-                "update its firmware to one with PSCI");
-  }
+  if (const auto cpus = CheckCpus(system, *prepared.tree); !cpus) return cpus;
   const auto conduit = FindConduit(system, *prepared.tree);
   if (!conduit) return Forward(conduit);
   prepared.last_words.conduit = *conduit;

@@ -10,7 +10,7 @@
 namespace khop::load {
 
 // Fills in `last_words` and `console`, from `tree` and from the running kernel.
-// Errors: kUnsupportedMachine (no PSCI, spin tables, a damaged FADT).
+// Errors: kUnsupportedMachine (no PSCI, a damaged FADT), kCpusStuck (spin tables).
 Result<void> PrepareFirmware(system::System& system, Prepared& prepared);
 
 // Gives an empty initrd to a next kernel that boots by UEFI and would get none. Without one in its

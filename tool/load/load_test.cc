@@ -263,7 +263,7 @@ TEST_F(LoadTest, KexecLoadsFailureKeepsTheOldImage) {
   system_.kexec_error = EBUSY;
   const auto plan = TryLoad();
   ASSERT_FALSE(plan);
-  EXPECT_EQ(plan.error().code, ExitCode::kUnsupportedMachine);
+  EXPECT_EQ(plan.error().code, ExitCode::kBusy);
   EXPECT_EQ(machine_.Look(), before);
   EXPECT_TRUE(report::Ready(*GetStatus(system_)));
 }

@@ -16,7 +16,6 @@ using system::System;
 
 namespace {
 
-constexpr const char* kRunningTree = "/sys/firmware/fdt";
 constexpr uint64_t kScanSize = uint64_t{64} << 20;  // of the kernel, for its version
 
 Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared& prepared) {

@@ -68,6 +68,9 @@ struct Prepared {
   Shape shape;
 };
 
+// The device tree of the running kernel, as it got it.
+inline constexpr const char* kRunningTree = "/sys/firmware/fdt";
+
 // Initrds follow each other at multiples of this many bytes (the cpio format's own alignment).
 inline constexpr uint64_t kInitrdAlignment = 4;
 

@@ -10,6 +10,7 @@
 #include "tool/load/fill.h"
 #include "tool/load/gather.h"
 #include "tool/load/prepare.h"
+#include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
@@ -315,6 +316,11 @@ Result<Arena> MakeSound(System& system, Session& session, const Progress& progre
                        HumanBytes(TotalSize(*trouble)) + " of its destinations are in use";
     if (!trouble->empty()) what += " (from " + Hex(trouble->front().start.value) + " on)";
     if (attempt == kTries) return Gone(what + " again and again");
+    // Before anything changes: a plan that cannot be loaded would be the end of what is.
+    if (const auto allowed = system::CheckLoadAllowed(system); !allowed) {
+      return Fail(allowed.error().code, "the loaded kernel", what + ", so it needs a new load",
+                  Reason(allowed.error()));
+    }
     progress(what + ": planning anew");
     if (const auto contents = CheckContents(system, loaded, *arena); !contents) {
       return Forward(contents);

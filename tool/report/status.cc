@@ -64,8 +64,8 @@ std::string RenderText(const Status& status) {
                             (check.detail.empty() ? "" : ", " + check.detail));
   }
   if (status.loaded_by == LoadedBy::kKhop) {
-    page.Field("Ready", Ready(status) ? "yes: khop exec would start it"
-                                      : "no: khop exec would refuse; khop unload clears this");
+    page.Field("Ready",
+               Ready(status) ? "yes: khop exec would start it" : "no: khop exec would refuse");
   }
   for (const std::string& note : status.notes) page.Field("Note", note);
   return page.text();

@@ -63,7 +63,7 @@ Crash image  not loaded
 Check        pages: ok, 21 of 21 in their places
 Check        kernel image: ok
 Check        pages: FAILED, page 3 has moved from 0x40600000 to 0x51200000
-Ready        no: khop exec would refuse; khop unload clears this
+Ready        no: khop exec would refuse
 )");
 }
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "tool/system/kexec_state.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <initializer_list>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace khop::system {
 namespace {
@@ -12,10 +16,27 @@ constexpr const char* kLoadLimit = "/proc/sys/kernel/kexec_load_limit_reboot";
 constexpr const char* kLoaded = "/sys/kernel/kexec_loaded";
 constexpr const char* kLockdown = "/sys/kernel/security/lockdown";
 
-// "none [integrity] confidentiality": the word in brackets is in force.
-bool LockedDown(System& system) {
-  const auto text = ReadFile(system, kLockdown);
-  return text && text->find('[') != std::string::npos && text->find("[none]") == std::string::npos;
+// Whether the kernel itself (records of other facilities have higher priorities: dev-kmsg in Linux,
+// Documentation/ABI/testing) has logged a line that holds all of `parts`, in this order.
+bool KernelSaid(System& system, std::initializer_list<std::string_view> parts) {
+  const auto log = system.KernelLog();
+  std::string_view rest = log ? std::string_view(*log) : std::string_view();
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    if (line.size() < 2 || line[0] < '0' || line[0] > '7' || line[1] != ',') continue;
+    size_t at = line.find(';');
+    for (const std::string_view part : parts) {
+      if (at != std::string_view::npos) at = line.find(part, at);
+    }
+    if (at != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+bool OnCommandLine(System& system, std::string_view word) {
+  const auto line = ReadFile(system, "/proc/cmdline");
+  return line && line->find(word) != std::string::npos;
 }
 
 bool LoadDisabled(System& system) {
@@ -31,51 +52,77 @@ bool LoadLimitUsedUp(System& system) {
 
 bool HasLoadLimit(System& system) { return ReadNumber(system, kLoadLimit).has_value(); }
 
+Failure Refuse(ExitCode code, std::string_view why, std::string_view todo) {
+  return Fail(code, "kexec_load", why, todo).error();
+}
+
 Failure NotBuilt() {
-  return Fail(ExitCode::kKexecNotBuilt, "kexec_load", "the running kernel does not have it",
-              "boot a kernel with CONFIG_KEXEC")
-      .error();
+  return Refuse(ExitCode::kKexecNotBuilt, "the running kernel does not have it",
+                "boot a kernel with CONFIG_KEXEC");
+}
+
+Failure ProtectedKvm() {
+  return Refuse(ExitCode::kProtectedKvm,
+                "protected KVM owns EL2, and the kernel refuses to kexec beneath it",
+                "boot without kvm-arm.mode=protected");
+}
+
+// Why the kernel would refuse with EPERM, as far as it tells.
+std::optional<Failure> Forbidden(System& system) {
+  if (LoadDisabled(system)) {
+    return Refuse(ExitCode::kKexecDisabled, "kernel.kexec_load_disabled is 1",
+                  "only a reboot turns kexec on again");
+  }
+  if (LoadLimitUsedUp(system)) {
+    return Refuse(ExitCode::kLoadLimit,
+                  "kernel.kexec_load_limit_reboot is used up, and unloads count too",
+                  "only a reboot gives more loads");
+  }
+  if (LockedDown(system)) {
+    return Refuse(ExitCode::kLockdown, "kernel lockdown (Secure Boot) forbids it",
+                  "khop does not get round lockdown; boot without it if you may");
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
+// "none [integrity] confidentiality": the word in brackets is in force. Without securityfs the
+// kernel log tells: of the moment when lockdown was turned on, and of an attempt that it stopped.
+bool LockedDown(System& system) {
+  if (const auto text = ReadFile(system, kLockdown)) {
+    return text->find('[') != std::string::npos && text->find("[none]") == std::string::npos;
+  }
+  return KernelSaid(system, {"Kernel is locked down from "}) ||
+         KernelSaid(system, {"Lockdown: ", ": kexec of unsigned images is restricted"});
+}
+
 Failure ExplainKexecLoad(System& system, Errno error) {
-  static constexpr std::string_view kWhat = "kexec_load";
   switch (error.value) {
     case ENOSYS:
       return NotBuilt();
     case EPERM:
-      if (LoadDisabled(system)) {
-        return Fail(ExitCode::kKexecDisabled, kWhat, "kernel.kexec_load_disabled is 1",
-                    "only a reboot turns kexec on again")
-            .error();
-      }
-      if (LoadLimitUsedUp(system)) {
-        return Fail(ExitCode::kLoadLimit, kWhat, "kernel.kexec_load_limit_reboot is used up",
-                    "only a reboot gives more loads")
-            .error();
-      }
-      if (LockedDown(system)) {
-        return Fail(ExitCode::kLockdown, kWhat, "kernel lockdown (Secure Boot) forbids it",
-                    "khop does not get round lockdown; boot without it if you may")
-            .error();
-      }
-      return Fail(ExitCode::kLockdown, kWhat, "the kernel or a security module forbids it",
-                  "run khop as root outside containers, and look at the kernel log")
-          .error();
+      if (auto forbidden = Forbidden(system)) return *std::move(forbidden);
+      return Refuse(ExitCode::kLockdown, "the kernel or a security module forbids it",
+                    "run khop as root outside containers, and look at the kernel log");
     case EBUSY:
-      return Fail(ExitCode::kUnsupportedMachine, kWhat,
-                  "the kernel is busy with another load, or its CPUs cannot be stopped (spin "
-                  "tables, protected KVM)",
-                  "look at the kernel log")
-          .error();
+      // From machine_kexec_prepare(): what it cannot stop it does not name.
+      if (!KernelSaid(system, {"Can't kexec: CPUs are stuck in the kernel"})) {
+        return Refuse(ExitCode::kBusy, "another program is loading a kernel at this moment",
+                      "try again");
+      }
+      if (OnCommandLine(system, "kvm-arm.mode=protected")) return ProtectedKvm();
+      return Refuse(ExitCode::kCpusStuck,
+                    "the kernel cannot stop all CPUs: one did not come up, or "
+                    "they start by spin tables",
+                    "look at the kernel log");
     case ENOMEM:
-      return Fail(ExitCode::kNoMemory, kWhat,
-                  "the kernel has no memory for the control pages and its copy of the linear map",
-                  "free memory and try again")
-          .error();
+      return Refuse(ExitCode::kNoMemory,
+                    "the kernel has no memory for the control pages and its copy of the linear map",
+                    "free memory and try again");
     default:
-      return FailErrno(ExitCode::kSystemCall, kWhat, error.value, "look at the kernel log").error();
+      return FailErrno(ExitCode::kSystemCall, "kexec_load", error.value, "look at the kernel log")
+          .error();
   }
 }
 
@@ -90,13 +137,22 @@ Result<void> CheckMachine(System& system) {
   return {};
 }
 
+Result<void> CheckLoadAllowed(System& system) {
+  if (auto forbidden = Forbidden(system)) return std::unexpected(*std::move(forbidden));
+  return {};
+}
+
 Result<void> CheckKexec(System& system) {
   if (auto machine = CheckMachine(system); !machine) return machine;
-  if (LoadDisabled(system)) return std::unexpected(ExplainKexecLoad(system, {EPERM}));
-  if (LoadLimitUsedUp(system)) return std::unexpected(ExplainKexecLoad(system, {EPERM}));
-  if (LockedDown(system)) return std::unexpected(ExplainKexecLoad(system, {EPERM}));
+  if (auto allowed = CheckLoadAllowed(system); !allowed) return allowed;
   if (const auto loaded = ReadFile(system, kLoaded); !loaded && loaded.error().value == ENOENT) {
     return std::unexpected(NotBuilt());
+  }
+  // No probe: the kernel looks at this only when it gets a whole image. From 5.12 on it logs the
+  // mode (6.5: "hVHE" on CPUs with VHE), whichever of the two lines still is there.
+  if (KernelSaid(system, {"CPU features: detected: Protected KVM"}) ||
+      KernelSaid(system, {"kvm [", "]: Protected ", "VHE mode initialized successfully"})) {
+    return std::unexpected(ProtectedKvm());
   }
   // The probe is an attempt, and attempts may be counted: then the load itself has to tell.
   if (!HasLoadLimit(system)) {

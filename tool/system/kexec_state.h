@@ -10,8 +10,15 @@ namespace khop::system {
 // Refuses other machines than arm64, and other users than root.
 Result<void> CheckMachine(System& system);
 
+// Whether kernel lockdown is in force (Linux, man kernel_lockdown.7), as far as it can be seen.
+bool LockedDown(System& system);
+
+// Refuses where the kernel would refuse any kexec_load, unloads included: kexec_load_disabled, a
+// used-up kexec_load_limit_reboot, lockdown. It costs no load of that limit.
+Result<void> CheckLoadAllowed(System& system);
+
 // Refuses, with the reason and its own exit code: not arm64, not root, a kernel without
-// kexec_load, kexec_load_disabled, lockdown, a used-up kexec_load_limit_reboot.
+// kexec_load, what CheckLoadAllowed() refuses, protected KVM.
 Result<void> CheckKexec(System& system);
 
 // Refuses where SysV shared memory would not last until the reboot or is not the machine's own:
