@@ -19,6 +19,7 @@ struct Row {
   std::string machine;
   int cpus = 0;
   int memory_mib = 0;
+  bool holes = false;  // in the memory
   int nodes = 0;
   std::string level;
   std::string route;
@@ -52,6 +53,7 @@ std::vector<Row> ReadMatrix() {
                     .machine = fields[5],
                     .cpus = std::stoi(fields[6]),
                     .memory_mib = std::stoi(fields[7]),
+                    .holes = fields[7].ends_with(" holes"),
                     .nodes = std::stoi(fields[8]),
                     .level = fields[9],
                     .route = fields[10]});
@@ -64,14 +66,46 @@ std::vector<std::string> Nodes(const Row& row) {
   if (row.nodes < 2) return arguments;
   for (int node = 0; node < row.nodes; ++node) {
     const std::string name = "node" + std::to_string(node);
+    // The boot CPU is of the last node: memory from just anywhere comes from the first.
+    const int cpu = row.nodes - 1 - node;
     arguments.insert(arguments.end(), {"-object",
                                        "memory-backend-ram,id=" + name + ",size=" +
                                            std::to_string(row.memory_mib / row.nodes) + "M",
                                        "-numa",
                                        "node,nodeid=" + std::to_string(node) +
-                                           ",cpus=" + std::to_string(node) + ",memdev=" + name});
+                                           ",cpus=" + std::to_string(cpu) + ",memdev=" + name});
   }
   return arguments;
+}
+
+// Memory that is no System RAM, of 8 GiB from 1 GiB on: parts of large blocks and of pages of 2
+// MiB, across a limit of 4 GiB, and stretches without any run of 64 MiB.
+std::vector<std::pair<uint64_t, uint64_t>> Holes() {
+  constexpr uint64_t kMib = uint64_t{1} << 20;
+  std::vector<std::pair<uint64_t, uint64_t>> holes = {
+      {0x5fff7000, 0x9000}, {0x80001000, 512 * kMib}, {0xf0000000, 1024 * kMib + 0x3000}};
+  for (uint64_t i = 0; i < 16; ++i)
+    holes.emplace_back(0x1c0000000 + i * 64 * kMib + kMib, kMib / 2);
+  return holes;
+}
+
+int DigHoles(void* tree) {
+  for (const auto& [start, size] : Holes()) {
+    int node = 0;
+    if (const int error = AddReservedMemory(tree, "khop-lab,hole", start, size, &node);
+        error != 0) {
+      return error;
+    }
+  }
+  return 0;
+}
+
+std::vector<std::string> SystemRamLines(const Facts& facts) {
+  std::vector<std::string> lines;
+  std::ranges::copy_if(facts.iomem, std::back_inserter(lines), [](const std::string& line) {
+    return line.ends_with(" : System RAM") && line.front() != ' ';
+  });
+  return lines;
 }
 
 class Matrix : public FirstMachine, public testing::WithParamInterface<Row> {
@@ -96,6 +130,38 @@ class Matrix : public FirstMachine, public testing::WithParamInterface<Row> {
     EXPECT_THAT(*log, testing::Not(testing::HasSubstr("Booted with LPIs enabled")));
   }
 
+  // All that the relocator reads and writes lies on the boot CPU's node.
+  void ExpectOnBootNode(const nlohmann::json& status) {
+    const int node = row_.nodes - 1;
+    MUST(guest().Must("test -e /sys/devices/system/cpu/cpu0/node" + std::to_string(node)));
+    constexpr uint64_t kRam = uint64_t{1} << 30;  // where QEMU's memory begins, node after node
+    const uint64_t size = static_cast<uint64_t>(row_.memory_mib / row_.nodes) << 20;
+    const uint64_t start = kRam + size * static_cast<uint64_t>(node);
+    nlohmann::json all = status["segments"];
+    all.push_back(status["control"]);
+    ASSERT_GE(all.size(), 5U) << status.dump();
+    for (const nlohmann::json& segment : all) {
+      EXPECT_GE(segment.value("start", uint64_t{0}), start) << segment.dump();
+      EXPECT_LT(segment.value("start", UINT64_MAX), start + size) << segment.dump();
+    }
+  }
+
+  // The memory has the holes, before and after, and nothing of khop's is in one.
+  void ExpectRoundHoles(const HopProof& proof) {
+    const std::vector<std::string> ram = SystemRamLines(proof.before);
+    EXPECT_GT(ram.size(), Holes().size()) << testing::PrintToString(ram);
+    EXPECT_EQ(SystemRamLines(proof.after), ram);
+    nlohmann::json all = proof.status["segments"];
+    all.push_back(proof.status["control"]);
+    for (const nlohmann::json& segment : all) {
+      const auto start = segment.value("start", uint64_t{0});
+      const auto end = start + segment.value("size", uint64_t{0});
+      for (const auto& [hole, size] : Holes()) {
+        EXPECT_TRUE(end <= hole || start >= hole + size) << segment.dump();
+      }
+    }
+  }
+
   const Row& row_ = GetParam();
 };
 
@@ -108,7 +174,8 @@ TEST_P(Matrix, Hop) {
                        .machine = row_.machine,
                        .cpus = row_.cpus,
                        .memory_mib = row_.memory_mib,
-                       .extra_arguments = Nodes(row_)});
+                       .extra_arguments = Nodes(row_),
+                       .edit_tree = row_.holes ? TreeEdit(DigHoles) : TreeEdit()});
   const Result<std::string> log = guest().Must("dmesg");
   MUST(log);
   // A kernel that has EL2 has KVM up: the hop takes it down.
@@ -120,6 +187,8 @@ TEST_P(Matrix, Hop) {
       machine(), guest(), expected, [](Guest& g) { return g.Start("khop exec -v --now"); },
       Seconds(240));
   MUST(proof);
+  if (row_.holes) ExpectRoundHoles(*proof);
+  if (row_.nodes > 1) ExpectOnBootNode(proof->status);
   EXPECT_EQ(proof->report.value("exception_level", 0), row_.level == "EL1" ? 1 : 2);
   EXPECT_EQ(proof->report.value("vhe", false), row_.level == "VHE");
   EXPECT_TRUE(proof->report.value("mmu", false));

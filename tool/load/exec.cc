@@ -9,6 +9,7 @@
 #include "tool/load/routes.h"
 #include "tool/load/session.h"
 #include "tool/system/kexec_state.h"
+#include "tool/system/numa.h"
 
 namespace khop::load {
 
@@ -131,6 +132,7 @@ Result<bool> Unload(System& system) {
 Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   // Not CheckKexec: what is loaded may be started when loading has been turned off since.
   if (const auto machine = system::CheckMachine(system); !machine) return machine;
+  system::PreferBootNode(system);
   auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return recovered;

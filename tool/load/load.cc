@@ -6,6 +6,7 @@
 #include "tool/load/gather_plan.h"
 #include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"
+#include "tool/system/numa.h"
 
 namespace khop::load {
 
@@ -51,6 +52,7 @@ std::string Reason(const Failure& failure) {
 
 Result<report::Plan> Load(System& system, const LoadOptions& options, const Progress& progress) {
   if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
+  system::PreferBootNode(system);
   auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return Forward(recovered);

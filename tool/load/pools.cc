@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "tool/system/numa.h"
+
 namespace khop::load {
 
 using system::System;
@@ -20,6 +22,11 @@ Result<uint64_t> GrowPool(System& system, uint64_t page_size, uint64_t pages, Po
   }
   record->target = std::max(record->target, target);
   if (const auto journalled = journal(records); !journalled) return Forward(journalled);
+  if (const auto node = system::BootNode(system)) {
+    const auto grown = system::GrowHugePoolOnNode(system, page_size, *node, pages);
+    if (!grown) return Forward(grown);
+  }
+  // What the boot node does not have, from any.
   if (const auto set = system::SetHugePool(system, page_size, target); !set) return Forward(set);
   const auto after = system::ReadHugePool(system, page_size);
   if (!after) return Forward(after);

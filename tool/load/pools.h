@@ -32,8 +32,8 @@ struct LentPages {
 // all. Nothing is changed if it fails.
 using Journal = std::function<Result<void>(const PoolRecords&)>;
 
-// Makes the pool larger by up to `pages`; returns by how many it became. `records` gets or keeps
-// the pool's state before.
+// Makes the pool larger by up to `pages`, of the boot CPU's node first; returns by how many it
+// became. `records` gets or keeps the pool's state before.
 Result<uint64_t> GrowPool(system::System& system, uint64_t page_size, uint64_t pages,
                           PoolRecords& records, const Journal& journal);
 

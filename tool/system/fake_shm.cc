@@ -96,8 +96,7 @@ SysResult<void> FakeSystem::Populate(std::byte* address, uint64_t size) {
     if (segment->pages[i] != 0) continue;
     std::vector<uint64_t>& source = base ? base_pages : pools[unit].pooled;
     if (source.empty()) return Err(ENOMEM);
-    segment->pages[i] = source.front();
-    source.erase(source.begin());
+    segment->pages[i] = TakePage(source, preferred_node);
     memset(segment->memory + i * unit, 0, unit);
     const bool compacted = Find("/proc/sys/vm/compact_unevictable_allowed")->text != "0\n";
     if (base && (!segment->locked || compacted)) ++loose_pages;

@@ -17,7 +17,17 @@ constexpr const char* kPageFlags = "/proc/kpageflags";
 
 // Of a path in a pool's directory.
 uint64_t PoolSize(const std::string& path) {
-  return std::strtoull(path.c_str() + std::string_view(kPool).size(), nullptr, 10) * 1024;
+  constexpr std::string_view kName = "/hugepages-";
+  const size_t at = path.find(kName);
+  return at == std::string::npos
+             ? 0
+             : std::strtoull(path.c_str() + at + kName.size(), nullptr, 10) * 1024;
+}
+
+// Of a path in a node's directory; -1 for others.
+int NodeOf(const std::string& path) {
+  constexpr std::string_view kNode = "/sys/devices/system/node/node";
+  return path.starts_with(kNode) ? std::atoi(path.c_str() + kNode.size()) : -1;
 }
 
 std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
@@ -91,11 +101,15 @@ uint64_t FakeSystem::pool_surplus(uint64_t huge) const {
   return total > persistent ? total - persistent : 0;
 }
 
-void FakeSystem::SetPool(uint64_t persistent, uint64_t huge) {
+void FakeSystem::SetPool(uint64_t persistent, uint64_t huge, int node) {
   Pool& pool = pools[huge];
   while (pool_total(huge) < persistent && !pool.free.empty()) {
-    pool.pooled.push_back(pool.free.front());
-    pool.free.erase(pool.free.begin());
+    if (node >= 0 && std::ranges::none_of(pool.free, [&](uint64_t page) {
+          return nodes.at(node).Contains(PhysAddr{page});
+        })) {
+      break;
+    }
+    pool.pooled.push_back(TakePage(pool.free, node));
   }
   while (pool_total(huge) > persistent && !pool.pooled.empty()) {
     pool.free.push_back(pool.pooled.back());
@@ -145,6 +159,7 @@ std::byte* FakeSystem::PhysicalBytes(uint64_t address) {
 void FakeSystem::NewProcess() {
   open_.clear();
   for (auto& [id, segment] : segments_) segment.mapped = false;
+  preferred_node = -1;
   die_call = fail_call = -1;
   calls = 0;
 }
@@ -155,12 +170,47 @@ int FakeSystem::Trouble() {
   return call == fail_call ? fail_error : 0;
 }
 
+void FakeSystem::SetNodes(std::map<int, PhysRange> memory, int boot_node) {
+  for (const auto& [node, unused] : nodes) {
+    Remove("/sys/devices/system/cpu/cpu0/node" + std::to_string(node));
+  }
+  nodes = std::move(memory);
+  SetFile("/sys/devices/system/node/has_memory", "0-" + std::to_string(nodes.size() - 1) + "\n");
+  SetFile("/sys/devices/system/cpu/cpu0/node" + std::to_string(boot_node), "");
+}
+
+uint64_t FakeSystem::TakePage(std::vector<uint64_t>& from, int node) const {
+  auto page = from.begin();
+  if (nodes.contains(node)) {
+    page = std::ranges::find_if(
+        from, [&](uint64_t address) { return nodes.at(node).Contains(PhysAddr{address}); });
+    if (page == from.end()) page = from.begin();
+  }
+  const uint64_t taken = *page;
+  from.erase(page);
+  return taken;
+}
+
+SysResult<void> FakeSystem::PreferNode(int node) {
+  if (const int error = Trouble()) return Err(error);
+  preferred_node = node;
+  return {};
+}
+
 bool FakeSystem::IsPool(const std::string& path) const {
-  return path.starts_with(kPool) && pools.contains(PoolSize(path));
+  return (path.starts_with(kPool) || nodes.contains(NodeOf(path))) &&
+         pools.contains(PoolSize(path));
 }
 
 std::string FakeSystem::PoolText(const std::string& path) const {
   const uint64_t size = PoolSize(path);
+  if (const int node = NodeOf(path); node >= 0) {
+    std::vector<uint64_t> here = Held(size);
+    here.insert(here.end(), pools.at(size).pooled.begin(), pools.at(size).pooled.end());
+    return std::to_string(std::ranges::count_if(
+               here, [&](uint64_t page) { return nodes.at(node).Contains(PhysAddr{page}); })) +
+           "\n";
+  }
   const uint64_t value = path.ends_with("/nr_hugepages")     ? pool_total(size)
                          : path.ends_with("/free_hugepages") ? pool_free(size)
                                                              : pool_surplus(size);
@@ -281,7 +331,13 @@ SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
   if (!open.write) return Err(EBADF);
   const std::string text(reinterpret_cast<const char*>(data.data()), data.size());
   if (IsPool(open.path)) {
-    SetPool(std::strtoull(text.c_str(), nullptr, 10), PoolSize(open.path));
+    const uint64_t size = PoolSize(open.path);
+    uint64_t count = std::strtoull(text.c_str(), nullptr, 10);
+    const int node = NodeOf(open.path);
+    // That of a node is what it is to have, and the others' stay.
+    if (node >= 0)
+      count += pool_total(size) - std::strtoull(PoolText(open.path).c_str(), nullptr, 10);
+    SetPool(count, size, node);
   } else if (open.path.starts_with("/proc/sys/")) {
     files_[open.path].text = text;
   } else {

@@ -44,12 +44,17 @@ class FakeSystem final : public System {
   uint64_t& pool_persistent = pools[kDefaultHuge].persistent;    // of 2 MiB
   // Base pages that the kernel has free, in the order of handing out.
   std::vector<uint64_t> base_pages;
+  // The memory of the machine's nodes, if it has more than one (SetNodes), and the one preferred.
+  std::map<int, PhysRange> nodes;
+  int preferred_node = -1;
+  // Nodes with this memory, in sysfs too; CPU 0 is of `boot_node`.
+  void SetNodes(std::map<int, PhysRange> memory, int boot_node);
   uint64_t pool_surplus(uint64_t huge = kDefaultHuge) const;
   uint64_t pool_total(uint64_t huge = kDefaultHuge) const;
   uint64_t pool_free(uint64_t huge = kDefaultHuge) const { return pools.at(huge).pooled.size(); }
   size_t segment_count() const { return segments_.size(); }
   uint64_t PagesInUse(uint64_t huge = kDefaultHuge) const;
-  void SetPool(uint64_t persistent, uint64_t huge = kDefaultHuge);
+  void SetPool(uint64_t persistent, uint64_t huge = kDefaultHuge, int node = -1);
   // What /proc/kpageflags says of pages that are in no segment; the others are free.
   std::map<uint64_t, uint64_t> page_flags;
   // Pages that are the kernel's own while an image is loaded.
@@ -120,6 +125,7 @@ class FakeSystem final : public System {
   SysResult<void> ShmRemove(int id) override;
   SysResult<void> Populate(std::byte* address, uint64_t size) override;
   SysResult<void> TakeMemory(uint64_t size) override;
+  SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
@@ -157,6 +163,8 @@ class FakeSystem final : public System {
 
   // Counts a call; the error that it is to fail with, or 0.
   int Trouble();
+  // The page that comes next: of the preferred node, if there is one.
+  uint64_t TakePage(std::vector<uint64_t>& from, int node) const;
   bool IsPool(const std::string& path) const;
   bool IsMade(const std::string& path) const;
   std::string PoolText(const std::string& path) const;

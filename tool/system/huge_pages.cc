@@ -14,9 +14,10 @@ namespace {
 constexpr const char* kDirectory = "/sys/kernel/mm/hugepages";
 constexpr std::string_view kPrefix = "hugepages-";
 
-std::string Path(uint64_t page_size, std::string_view file) {
-  return std::string(kDirectory) + "/" + std::string(kPrefix) + std::to_string(page_size / 1024) +
-         "kB/" + std::string(file);
+std::string Path(uint64_t page_size, std::string_view file,
+                 const std::string& directory = kDirectory) {
+  return directory + "/" + std::string(kPrefix) + std::to_string(page_size / 1024) + "kB/" +
+         std::string(file);
 }
 
 }  // namespace
@@ -51,6 +52,21 @@ Result<HugePool> ReadHugePool(System& system, uint64_t page_size) {
     return Fail(ExitCode::kSystemCall, Path(page_size, ""), "more surplus than pages");
   }
   return HugePool{*total, *surplus, *free};
+}
+
+Result<void> GrowHugePoolOnNode(System& system, uint64_t page_size, int node, uint64_t pages) {
+  const std::string path =
+      Path(page_size, "nr_hugepages",
+           "/sys/devices/system/node/node" + std::to_string(node) + "/hugepages");
+  const auto total = ReadNumber(system, path);
+  if (!total) return {};  // it has no memory
+  // As for the whole pool: the node's surplus pages count first.
+  const auto written = WriteFile(system, path, std::to_string(*total + pages) + "\n");
+  if (!written) {
+    return FailErrno(ExitCode::kNoMemory, path, written.error().value,
+                     "the pool of huge pages cannot be changed");
+  }
+  return {};
 }
 
 Result<void> SetHugePool(System& system, uint64_t page_size, uint64_t persistent) {

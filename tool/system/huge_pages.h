@@ -27,6 +27,9 @@ struct HugePool {
 };
 
 Result<HugePool> ReadHugePool(System& system, uint64_t page_size);
+// Makes the pool larger by up to `pages` that lie on one NUMA node. The kernel may give fewer, and
+// none where the node has no memory.
+Result<void> GrowHugePoolOnNode(System& system, uint64_t page_size, int node, uint64_t pages);
 // Sets the number of persistent pages. The kernel may give fewer; read the pool to see.
 // To have n more pages while some are surplus, ask for total + n: surplus pages count first.
 Result<void> SetHugePool(System& system, uint64_t page_size, uint64_t persistent);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kexec.h>
+#include <linux/mempolicy.h>
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/file.h>
@@ -201,6 +202,16 @@ SysResult<void> LinuxSystem::TakeMemory(uint64_t size) {
 
 SysResult<void> LinuxSystem::Punch(std::byte* address, uint64_t size) {
   return Check(Retry([&] { return madvise(address, size, MADV_REMOVE); }));
+}
+
+SysResult<void> LinuxSystem::PreferNode(int node) {
+  constexpr size_t kBits = sizeof(uint64_t) * 8;
+  std::array<uint64_t, 1024 / kBits> mask = {};  // CONFIG_NODES_SHIFT is at most 10
+  const auto bit = static_cast<size_t>(node);
+  if (node < 0 || bit / kBits >= mask.size()) return std::unexpected(Errno{EINVAL});
+  mask[bit / kBits] = uint64_t{1} << bit % kBits;
+  // The kernel takes one off the number of bits.
+  return Check(syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask.data(), mask.size() * kBits + 1));
 }
 
 SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {

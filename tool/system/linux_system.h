@@ -29,6 +29,7 @@ class LinuxSystem final : public System {
   SysResult<void> ShmRemove(int id) override;
   SysResult<void> Populate(std::byte* address, uint64_t size) override;
   SysResult<void> TakeMemory(uint64_t size) override;
+  SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;

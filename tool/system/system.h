@@ -100,6 +100,10 @@ class System {
   // Gives pages of a shared segment back for good (MADV_REMOVE).
   virtual SysResult<void> Punch(std::byte* address, uint64_t size) = 0;
 
+  // From now on the memory that this process takes comes from this node, and from others only when
+  // that has none (set_mempolicy(2), MPOL_PREFERRED).
+  virtual SysResult<void> PreferNode(int node) = 0;
+
   // No segments: unload.
   virtual SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) = 0;
   // kexec_load with a segment count that no kernel accepts. EINVAL: kexec_load is there and this
