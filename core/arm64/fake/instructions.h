@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/arm64/fake/machine.h"
+#include "core/arm64/fake/mmio.h"
 
 namespace khop::arm64 {
 
@@ -103,5 +104,22 @@ void StoreVectorLine(uint64_t& to) {
 }
 
 inline void IcIallu() { fake::Machine::Current().IcIallu(); }
+
+inline uint32_t MmioRead32(uint64_t address) {
+  return fake::MmioDevice::Current().Read(address, 4);
+}
+inline uint32_t MmioRead16(uint64_t address) {
+  return fake::MmioDevice::Current().Read(address, 2);
+}
+inline uint32_t MmioRead8(uint64_t address) { return fake::MmioDevice::Current().Read(address, 1); }
+inline void MmioWrite32(uint64_t address, uint32_t value) {
+  fake::MmioDevice::Current().Write(address, 4, value);
+}
+inline void MmioWrite16(uint64_t address, uint32_t value) {
+  fake::MmioDevice::Current().Write(address, 2, value);
+}
+inline void MmioWrite8(uint64_t address, uint32_t value) {
+  fake::MmioDevice::Current().Write(address, 1, value);
+}
 
 }  // namespace khop::arm64
