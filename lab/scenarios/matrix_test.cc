@@ -84,8 +84,9 @@ std::vector<std::pair<uint64_t, uint64_t>> Holes() {
   constexpr uint64_t kMib = uint64_t{1} << 20;
   std::vector<std::pair<uint64_t, uint64_t>> holes = {
       {0x5fff7000, 0x9000}, {0x80001000, 512 * kMib}, {0xf0000000, 1024 * kMib + 0x3000}};
-  for (uint64_t i = 0; i < 16; ++i)
+  for (uint64_t i = 0; i < 16; ++i) {
     holes.emplace_back(0x1c0000000 + i * 64 * kMib + kMib, kMib / 2);
+  }
   return holes;
 }
 

@@ -76,7 +76,7 @@ class ProtectedKvm : public Refusals {
                          .cpu = cpu,
                          .machine = "virt,gic-version=3,virtualization=on",
                          .append = "kvm-arm.mode=protected printk.devkmsg=on"});
-    MUST(guest().Must("dmesg | grep -q 'kvm .*: Protected .VHE mode initialized'"));
+    MUST(guest().Must("dmesg | grep -q 'kvm .*: Protected .VHE.* mode initialized'"));
     ExpectRefused(kLoad, 18, "protected KVM");
     // With the kernel log full of other things the kernel itself has to refuse, and is understood.
     MUST(

@@ -335,8 +335,9 @@ SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
     uint64_t count = std::strtoull(text.c_str(), nullptr, 10);
     const int node = NodeOf(open.path);
     // That of a node is what it is to have, and the others' stay.
-    if (node >= 0)
+    if (node >= 0) {
       count += pool_total(size) - std::strtoull(PoolText(open.path).c_str(), nullptr, 10);
+    }
     SetPool(count, size, node);
   } else if (open.path.starts_with("/proc/sys/")) {
     files_[open.path].text = text;

@@ -47,6 +47,7 @@ TEST(ProtectedKvmTest, IsRefusedBeforeAnyLoad) {
            "6,1,0,-;CPU features: detected: Protected KVM",
            "6,1,0,-;kvm [1]: Protected nVHE mode initialized successfully",
            "6,1,0,-;kvm [1]: Protected hVHE mode initialized successfully",
+           "6,1,0,-;kvm [1]: Protected nVHE with more mode initialized successfully",
        }) {
     FakeSystem system;
     system.kernel_log = std::string("6,0,0,-;Booting\n") + line + "\n SUBSYSTEM=x\n";

@@ -151,7 +151,7 @@ Result<void> CheckKexec(System& system) {
   // No probe: the kernel looks at this only when it gets a whole image. From 5.12 on it logs the
   // mode (6.5: "hVHE" on CPUs with VHE), whichever of the two lines still is there.
   if (KernelSaid(system, {"CPU features: detected: Protected KVM"}) ||
-      KernelSaid(system, {"kvm [", "]: Protected ", "VHE mode initialized successfully"})) {
+      KernelSaid(system, {"kvm [", "]: Protected ", "VHE", " mode initialized successfully"})) {
     return std::unexpected(ProtectedKvm());
   }
   // The probe is an attempt, and attempts may be counted: then the load itself has to tell.
