@@ -28,6 +28,9 @@
         ldr     \base, [x2, #BLOB_STACK_OFFSET]
         add     \base, \base, x2
         ldr     \end, [x2, #BLOB_STACK_SIZE]
+        // At most a granule of 64 KiB: over a damaged size loops by cache line would take for ever.
+        // KhopMain and CheckHeader refuse such a size.
+        ubfx    \end, \end, #0, #17
         add     \end, \end, \base
         .endm
 

@@ -16,6 +16,8 @@
 //   /memreserve/ and no khop,from
 // - reservations: prints "ADDRESS SIZE" of each /memreserve/ entry of the running kernel's device
 // tree
+// - kexec load|unload: loads an image that is not khop's (it would loop for ever), or unloads any
+// - inject kill|ERRNO FIRST STEP COMMAND...: see inject.h
 // - name FILE MODEL: writes the running kernel's device tree with another model
 #include <fcntl.h>
 #include <libfdt.h>
@@ -36,7 +38,9 @@
 #include <string_view>
 #include <vector>
 
+#include "lab/guest/foreign_kexec.h"
 #include "lab/guest/fragment.h"
+#include "lab/guest/inject.h"
 
 namespace {
 
@@ -239,6 +243,12 @@ int main(int argc, char** argv) {
       }
       return fdt_delprop(tree, fdt_path_offset(tree, "/chosen"), "khop,from");
     });
+  }
+  if (verb == "kexec" && argc == 3) {
+    return ForeignKexec(std::string_view(argv[2]) == "load");
+  }
+  if (verb == "inject" && argc > 5) {
+    return Inject(argv + 2);
   }
   if (verb == "reservations" && argc == 2) {
     return PrintReservations();

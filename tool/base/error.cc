@@ -2,6 +2,7 @@
 #include "tool/base/error.h"
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <system_error>
@@ -107,7 +108,14 @@ std::unexpected<Failure> Fail(ExitCode code, std::string_view what, std::string_
 
 std::unexpected<Failure> FailErrno(ExitCode code, std::string_view what, int error,
                                    std::string_view todo) {
+  if (code == ExitCode::kSystemCall && error == ENOMEM) code = ExitCode::kNoMemory;
   return Fail(code, what, std::error_code(error, std::generic_category()).message(), todo);
+}
+
+std::unexpected<Failure> FailKernelFile(ExitCode if_missing, std::string_view what, int error,
+                                        std::string_view todo) {
+  if (error == ENOENT) return FailErrno(if_missing, what, error, todo);
+  return FailErrno(ExitCode::kSystemCall, what, error);
 }
 
 std::string HumanBytes(uint64_t bytes) {

@@ -86,9 +86,13 @@ using Result = std::expected<T, Failure>;
 std::unexpected<Failure> Fail(ExitCode code, std::string_view what, std::string_view why,
                               std::string_view todo = {});
 
-// The same for a failed system call: why is the text for `error` (an errno value).
+// The same for a failed system call: why is the text for `error` (an errno value). kSystemCall with
+// ENOMEM is kNoMemory.
 std::unexpected<Failure> FailErrno(ExitCode code, std::string_view what, int error,
                                    std::string_view todo = {});
+// The same for a file that a kernel may be built without: `todo` is said only where it is missing.
+std::unexpected<Failure> FailKernelFile(ExitCode if_missing, std::string_view what, int error,
+                                        std::string_view todo);
 
 // Hands the failure of one result on as that of another: `if (!file) return Forward(file);`
 template <class T>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "tool/cli/cli.h"
 
+#include <new>
+
 #include "tool/cli/command.h"
 #include "tool/cli/verbs.h"
 
@@ -51,7 +53,13 @@ load::Progress MakeProgress(Context& context, const Command& command) {
 }
 
 int Run(Context& context, const std::vector<std::string>& arguments) {
-  const auto done = TryRun(context, arguments);
+  Result<void> done = {};
+  try {
+    done = TryRun(context, arguments);
+  } catch (const std::bad_alloc&) {
+    // On the way here whatever was taken has been given back, or the next khop does so.
+    done = Fail(ExitCode::kNoMemory, "memory", "there is none left for khop itself", "free memory");
+  }
   if (done) return static_cast<int>(ExitCode::kOk);
   context.err << "khop: " << done.error().message << "\n";
   return static_cast<int>(done.error().code);

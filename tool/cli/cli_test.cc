@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <new>
 #include <set>
 #include <sstream>
 
@@ -137,6 +139,18 @@ TEST_F(CliTest, AWholeLife) {
 
 TEST_F(CliTest, ReportWithoutAHop) {
   EXPECT_EQ(Khop({"report"}).code, static_cast<int>(ExitCode::kNothingLoaded));
+}
+
+TEST_F(CliTest, NoMemoryIsSaidInOneLine) {
+  machine_.system.meanwhile = [](std::string_view call) {
+    if (call == "Populate") throw std::bad_alloc();
+  };
+  const Outcome outcome = Khop({"load", "/boot/Image"});
+  machine_.system.meanwhile = nullptr;
+  EXPECT_EQ(outcome.code, 30);
+  EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+  EXPECT_EQ(machine_.system.segment_count(), 0U);
+  EXPECT_EQ(Khop({"load", "/boot/Image"}).code, 0);
 }
 
 }  // namespace

@@ -14,6 +14,8 @@
 int main(int argc, char** argv) {
   // Long lists go back to the system when they are done with: a load's peak is to be the payload's.
   mallopt(M_MMAP_THRESHOLD, 64 << 10);
+  // The C library's own streams take EINTR for an error.
+  std::ios::sync_with_stdio(false);
   khop::system::LinuxSystem system;
   khop::cli::Context context{.system = system, .out = std::cout, .err = std::cerr, .blob = {}};
 #if defined(__aarch64__)

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <utility>
 
 namespace khop::load {
@@ -87,12 +88,13 @@ Result<Arena> Arena::Adopt(System& system, const ArenaRecord& record, uint64_t* 
   arena.keep_ = true;
   for (const ArenaSegment& segment : record.segments) {
     const auto info = system.ShmFind(segment.key);
-    if (!info) return Gone("its memory was removed (ipcrm)");
+    if (!info && info.error().value == ENOENT) return Gone("its memory was removed (ipcrm)");
+    if (!info) return FailErrno(ExitCode::kSystemCall, "shmget", info.error().value);
     if (info->id != segment.id || info->size != segment.size || info->creator_uid != 0) {
       return Gone("its memory was replaced by somebody else's");
     }
     const auto address = system.ShmAttach(segment.id);
-    if (!address) return Gone("its memory cannot be attached");
+    if (!address) return FailErrno(ExitCode::kSystemCall, "shmat", address.error().value);
     arena.record_.segments.push_back(segment);
     arena.mappings_.push_back(*address);
   }

@@ -192,6 +192,9 @@ Result<int> RemoveSlot(System& system, int slot) {
   int removed = 0;
   for (int i = 0; i < kSegmentsPerSlot; ++i) {
     const auto info = system.ShmFind(SegmentKey(slot, i));
+    if (!info && info.error().value != ENOENT) {
+      return FailErrno(ExitCode::kSystemCall, "shmget", info.error().value);
+    }
     if (!info || info->creator_uid != 0) continue;
     if (const auto gone = system.ShmRemove(info->id); !gone) {
       return FailErrno(ExitCode::kSystemCall, "shmctl(IPC_RMID)", gone.error().value);

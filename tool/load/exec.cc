@@ -153,6 +153,17 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     const uint64_t available = system::MemAvailable(system).value_or(0);
     (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
   }
+  if (const auto still = CheckStillLoaded(system); !still) return still;
+  progress("handing the control area to the kernel once more");
+  if (const auto again = session->LoadAgain(); !again) {
+    const ExitCode code = again.error().code;
+    // What is loaded may be started when loading has been turned off since.
+    if (code != ExitCode::kKexecDisabled && code != ExitCode::kLoadLimit &&
+        code != ExitCode::kLockdown) {
+      return again;
+    }
+    progress(again.error().message + "; taking what is loaded for khop's own");
+  }
   progress("checking that the loaded kernel is intact");
   auto arena = MakeSound(system, *session, progress);
   if (!arena) return Forward(arena);

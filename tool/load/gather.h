@@ -31,7 +31,10 @@ Result<Arena> MakeSound(system::System& system, Session& session, const Progress
 // Whether the payload still has the digests of the load. Errors: kArenaGone.
 Result<void> CheckContents(system::System& system, const Loaded& loaded, const Arena& arena);
 
-// Whether the kernel still has an image, and the arena as it is now.
+// Whether the kernel still has an image. Errors: kForeignImage.
+Result<void> CheckStillLoaded(system::System& system);
+
+// The same, and the arena as it is now.
 Result<Arena> AdoptLoaded(system::System& system, const Loaded& loaded, uint64_t* moved);
 
 // Unowned destinations that are in use by somebody else than the control area's copy. Those that

@@ -39,8 +39,9 @@ enum class ExecMode : uint8_t {
   kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
 };
 
-// Checks that the loaded kernel is intact and starts it. Returns only on failure, or with kOrderly
-// when the shutdown has begun.
+// Loads the control area once more, as another tool may have loaded something meanwhile, checks
+// that the loaded kernel is intact and starts it. Returns only on failure, or with kOrderly when
+// the shutdown has begun.
 // Errors: kNothingLoaded, kArenaGone, kForeignImage, …
 Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress);
 

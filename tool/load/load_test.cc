@@ -278,7 +278,7 @@ TEST_F(LoadTest, DamagedStateIsSaidAndUnloadClearsIt) {
   const auto before = machine_.Look();
   ASSERT_TRUE(TryLoad());
   for (const char* const text : {"", "{", "[]", "{\"version\": 99, \"boot_id\": \"x\"}",
-                                 "{\"version\": 2, \"boot_id\": \"x\", \"current\": {}}"}) {
+                                 "{\"version\": 3, \"boot_id\": \"x\", \"current\": {}}"}) {
     system_.NewProcess();
     system_.SetFile("/run/khop/state.json", text);
     EXPECT_EQ(TryLoad().error().code, ExitCode::kBadState) << text;
@@ -306,51 +306,6 @@ TEST_F(LoadTest, AnUnsafeStateDirectoryIsRefused) {
   EXPECT_EQ(TryLoad().error().code, ExitCode::kUnsafeSystem);
 }
 
-// A payload that takes the same pages and little time.
-LoadOptions Small(TestMachine& machine) {
-  machine.system.SetFile("/boot/Image", TestImage(200'000, 3'700'000));
-  machine.system.SetFile("/boot/initrd", std::string(10'001, 'i'));
-  LoadOptions options = machine.Options();
-  options.digest = handoff::DigestKind::kCrc32c;
-  return options;
-}
-
-// Dies at each call in turn; the next khop finds its way from whatever is left.
-TEST_F(LoadTest, KilledAnywhere) {
-  for (const bool over_an_older_one : {false, true}) {
-    int deaths = 0;
-    for (int call = 0;; ++call) {
-      TestMachine machine;
-      // Every other time an administrator has free pages of his own.
-      const uint64_t pool = call % 2 == 0 ? 0 : 7;
-      machine.system.SetPool(pool);
-      const auto clean = machine.Look();
-      const LoadOptions options = Small(machine);
-      if (over_an_older_one) {
-        ASSERT_TRUE(Load(machine.system, options, NoProgress));
-      }
-      machine.system.NewProcess();
-      machine.system.die_call = call;
-      (void)Load(machine.system, options, NoProgress);
-      if (!machine.system.dead()) break;
-      ++deaths;
-      machine.system.NewProcess();
-      const bool loaded_before_recovery = machine.system.loaded != nullptr;
-      EXPECT_TRUE(!over_an_older_one || loaded_before_recovery) << call;
-      // The next load works, and holds one arena only.
-      const auto plan = Load(machine.system, options, NoProgress);
-      ASSERT_TRUE(plan) << "call " << call << ": " << plan.error().message;
-      EXPECT_EQ(machine.system.PagesInUse(), 3U) << call;
-      EXPECT_EQ(machine.system.pool_free(), pool) << call;
-      machine.system.NewProcess();
-      EXPECT_TRUE(report::Ready(*GetStatus(machine.system))) << call;
-      EXPECT_TRUE(Unload(machine.system).value());
-      EXPECT_EQ(machine.Look(), clean) << call;
-    }
-    EXPECT_GT(deaths, 50);
-  }
-}
-
 TEST_F(LoadTest, AnAdministratorsPoolComesBackExactly) {
   system_.SetPool(7);
   const auto before = machine_.Look();
@@ -363,46 +318,6 @@ TEST_F(LoadTest, AnAdministratorsPoolComesBackExactly) {
   system_.NewProcess();
   EXPECT_TRUE(Unload(system_).value());
   EXPECT_EQ(machine_.Look(), before);
-}
-
-TEST_F(LoadTest, UnloadAfterBeingKilledAnywhere) {
-  for (int call = 0;; ++call) {
-    TestMachine machine;
-    const auto clean = machine.Look();
-    machine.system.die_call = call;
-    (void)Load(machine.system, Small(machine), NoProgress);
-    const bool died = machine.system.dead();
-    machine.system.NewProcess();
-    machine.system.die_call = call;
-    (void)Unload(machine.system);
-    machine.system.NewProcess();
-    ASSERT_TRUE(Unload(machine.system)) << call;
-    EXPECT_EQ(machine.Look(), clean) << call;
-    if (!died) break;
-  }
-}
-
-// Each call fails once: load fails cleanly or copes, and never harms what was loaded before.
-TEST_F(LoadTest, EachCallFailsOnce) {
-  for (const int error : {EIO, ENOMEM, EPERM, ENOSPC}) {
-    for (int call = 0;; ++call) {
-      TestMachine machine;
-      const LoadOptions options = Small(machine);
-      ASSERT_TRUE(Load(machine.system, options, NoProgress));
-      const auto before = machine.Look();
-      machine.system.NewProcess();
-      machine.system.fail_call = call;
-      machine.system.fail_error = error;
-      const auto plan = Load(machine.system, options, NoProgress);
-      if (machine.system.calls <= call) break;
-      machine.system.NewProcess();
-      // What a failed clean-up left, the next khop takes care of.
-      const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
-      ASSERT_TRUE(done) << "call " << call << ": " << (plan ? "loaded" : plan.error().message);
-      EXPECT_EQ(machine.Look(), before)
-          << "call " << call << ": " << (plan ? "loaded" : plan.error().message);
-    }
-  }
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ class Replanner {
 
   // `trouble`: destinations that are in use; `restless`: where places are sought last.
   Result<void> Run(const Ranges& trouble, const Ranges& restless) {
-    const auto control = session_.store().ReadControl(loaded_.arena.slot);
+    const auto control = session_.store().ReadControl(loaded_.control_file, loaded_.control_crc32c);
     if (!control) return Forward(control);
     const auto raw = std::as_bytes(std::span(*control));
     control_.assign(raw.begin(), raw.end());
@@ -277,13 +277,18 @@ Result<void> CheckContents(System& system, const Loaded& loaded, const Arena& ar
   return {};
 }
 
-Result<Arena> AdoptLoaded(System& system, const Loaded& loaded, uint64_t* moved) {
+Result<void> CheckStillLoaded(System& system) {
   const auto in_kernel = system::KexecLoaded(system);
   if (!in_kernel) return Forward(in_kernel);
   if (!*in_kernel) {
     return Fail(ExitCode::kForeignImage, "the loaded kernel", "another tool has unloaded it",
                 "load it again");
   }
+  return {};
+}
+
+Result<Arena> AdoptLoaded(System& system, const Loaded& loaded, uint64_t* moved) {
+  if (const auto still = CheckStillLoaded(system); !still) return Forward(still);
   auto arena = Arena::Adopt(system, loaded.arena, moved);
   if (arena && *moved != 0 && loaded.plan.route != "gather") {
     return Gone(std::to_string(*moved) + " pages of its memory have moved");

@@ -2,6 +2,7 @@
 #include "tool/load/session.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "tool/load/unowned.h"
 #include "tool/system/kexec_state.h"
@@ -14,10 +15,19 @@ namespace {
 
 constexpr const char* kCompaction = "/proc/sys/vm/compact_unevictable_allowed";
 
-Result<void> RestoreCompaction(System& system, uint64_t before) {
+// Nothing on a kernel without compaction, which moves no pages.
+Result<std::optional<uint64_t>> ReadCompaction(System& system) {
   const auto now = system::ReadNumber(system, kCompaction);
+  if (now) return *now;
+  if (now.error().value == ENOENT) return std::nullopt;
+  return FailErrno(ExitCode::kSystemCall, kCompaction, now.error().value);
+}
+
+Result<void> RestoreCompaction(System& system, uint64_t before) {
+  const auto now = ReadCompaction(system);
+  if (!now) return Forward(now);
   // Somebody else may have set it since.
-  if (!now || *now != 0) return {};
+  if (*now != 0) return {};
   const auto written = system::WriteFile(system, kCompaction, std::to_string(before) + "\n");
   if (!written) return FailErrno(ExitCode::kSystemCall, kCompaction, written.error().value);
   return {};
@@ -77,12 +87,20 @@ Ranges Session::FindBusy(const Loaded& loaded) const {
   return FindBusyDestinations(*system_, loaded).value_or(Ranges{});
 }
 
+// Destinations that were free or a process's just before and are not now: the kernel's copy of the
+// control area. The pages of an earlier copy may be that of the new one, or be on their way back.
+Ranges Session::FindTaken(const Loaded& loaded, const Ranges& before) const {
+  return Without(FindBusy(loaded), Without(before, loaded.taken));
+}
+
 Result<void> Session::RemoveOthers() {
   for (int slot = 0; slot < kSlots; ++slot) {
     if (state_.current && state_.current->arena.slot == slot) continue;
     if (state_.pending && state_.pending->slot == slot) continue;
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);
-    store_.RemoveControl(slot);
+  }
+  for (int file = 0; file < kSlots; ++file) {
+    if (!state_.current || state_.current->control_file != file) store_.RemoveControl(file);
   }
   if (!state_.settle.empty()) {
     if (const auto restored = RestorePools(*system_, state_.settle); !restored) return restored;
@@ -94,9 +112,9 @@ Result<void> Session::RemoveOthers() {
 }
 
 Result<void> Session::HoldCompaction() {
-  const auto now = system::ReadNumber(*system_, kCompaction);
-  // A kernel without compaction has no such file, and moves nothing.
-  if (!now || *now == 0) return {};
+  const auto now = ReadCompaction(*system_);
+  if (!now) return Forward(now);
+  if (now->value_or(0) == 0) return {};
   if (!state_.compaction) {
     State next = state_;
     next.compaction = *now;
@@ -144,12 +162,21 @@ Result<void> Session::Recover() {
         if (!loaded) return Forward(loaded);
         // Whether the old or the new image is loaded cannot be seen: load the new one once more.
         if (*loaded) {
-          const auto control = store_.ReadControl(pending.slot);
+          const auto control =
+              store_.ReadControl(pending.loaded->control_file, pending.loaded->control_crc32c);
           // Pages that have moved are for exec to deal with, where the route can.
           uint64_t moved = 0;
           const auto arena = pending.loaded->plan.route == "gather"
                                  ? Arena::Adopt(*system_, pending.loaded->arena, &moved)
                                  : Arena::Open(*system_, pending.loaded->arena);
+          for (const Failure* why :
+               {control ? nullptr : &control.error(), arena ? nullptr : &arena.error()}) {
+            // Nothing is lost yet: the next khop may have more luck.
+            if (why != nullptr && why->code != ExitCode::kBadState &&
+                why->code != ExitCode::kArenaGone) {
+              return std::unexpected(*why);
+            }
+          }
           if (!control || !arena) {
             const auto cleared = Clear(false);
             return cleared ? Result<void>() : Forward(cleared);
@@ -202,26 +229,50 @@ Result<void> Session::CancelBuild() {
 
 Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
   const int slot = loaded.arena.slot;
-  if (const auto kept = store_.WriteControl(slot, control.bytes); !kept) return kept;
+  loaded.control_crc32c =
+      ControlCrc32c({reinterpret_cast<const char*>(control.bytes.data()), control.bytes.size()});
+  const int file = state_.current ? 1 - state_.current->control_file : 0;
+  loaded.control_file = file;
+  if (const auto kept = store_.WriteControl(file, control.bytes); !kept) return kept;
   State next = state_;
   next.pending = Pending{.phase = Phase::kCommitting,
                          .slot = slot,
                          .pools = {},  // put back already
                          .loaded = std::move(loaded)};
-  if (const auto set = Set(std::move(next)); !set) return set;
+  if (const auto set = Set(std::move(next)); !set) {
+    store_.RemoveControl(file);
+    return set;
+  }
   Loaded& fresh = *state_.pending->loaded;
   const auto before = FindBusy(fresh);
   if (const auto done = LoadControl(fresh, control.bytes); !done) {
-    store_.RemoveControl(slot);
+    // The image before is still loaded. Told so, the next khop does not take the new one for it.
+    next = state_;
+    next.pending->phase = Phase::kBuilding;
+    if (Set(std::move(next))) store_.RemoveControl(file);
     return done;
   }
   // The new image is loaded, whatever comes; what cannot be finished the next khop will.
   committed_ = true;
-  // Destinations that were free or a process's just before and are not now: the kernel's copy of
-  // the control area. The pages of an earlier copy may be that of the new one, or be on their way
-  // back.
-  fresh.taken = Without(FindBusy(fresh), Without(before, fresh.taken));
+  fresh.taken = FindTaken(fresh, before);
   return FinishCommit();
+}
+
+Result<void> Session::LoadAgain() {
+  if (const auto allowed = system::CheckLoadAllowed(*system_); !allowed) return allowed;
+  State next = state_;
+  Loaded& current = *next.current;
+  const auto control = store_.ReadControl(current.control_file, current.control_crc32c);
+  if (!control) return Forward(control);
+  const auto before = FindBusy(current);
+  if (const auto done = LoadControl(current, std::as_bytes(std::span(*control))); !done)
+    return done;
+  const Ranges taken = FindTaken(current, before);
+  if (std::ranges::equal(taken, current.taken)) return {};
+  current.taken = taken;
+  // If it cannot be written, only this khop has to know: the next one will load again too.
+  if (!Set(next)) state_ = std::move(next);
+  return {};
 }
 
 Result<bool> Session::Clear(bool forced) {
@@ -230,7 +281,10 @@ Result<bool> Session::Clear(bool forced) {
   }
   int segments = 0;
   for (int slot = 0; slot < kSlots; ++slot) segments += CountSegments(*system_, slot);
-  if (state_.empty() && segments == 0 && !forced) return false;
+  if (state_.empty() && segments == 0 && !forced) {
+    for (int file = 0; file < kSlots; ++file) store_.RemoveControl(file);
+    return false;
+  }
   const auto loaded = system::KexecLoaded(*system_);
   if (!loaded) return Forward(loaded);
   State next = state_;
@@ -257,7 +311,12 @@ Result<bool> Session::Clear(bool forced) {
   next.pending->phase = Phase::kUnloading;
   next.pending->loaded.reset();
   const PoolRecords pools = next.pending->pools;
-  if (const auto set = Set(std::move(next)); !set) return Forward(set);
+  if (!Set(next)) {
+    // A full /run must not keep memory from being given back: the copies of the control areas make
+    // room.
+    for (int file = 0; file < kSlots; ++file) store_.RemoveControl(file);
+    if (const auto set = Set(std::move(next)); !set) return Forward(set);
+  }
   if (*loaded) {
     // An image whose memory is about to go must not stay loaded.
     if (const auto done = system_->KexecLoad({0}, {}); !done) {
@@ -266,7 +325,7 @@ Result<bool> Session::Clear(bool forced) {
   }
   for (int slot = 0; slot < kSlots; ++slot) {
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);
-    store_.RemoveControl(slot);
+    store_.RemoveControl(slot);  // as many files as slots
   }
   if (const auto restored = RestorePools(*system_, pools); !restored) return Forward(restored);
   if (state_.compaction) {

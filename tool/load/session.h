@@ -34,6 +34,9 @@ class Session {
   // Loads `control` and makes `loaded` the current one; the arena before it is given back, unless
   // it is the same.
   Result<void> Commit(Loaded loaded, const ControlArea& control);
+  // Hands the current image to the kernel once more: whose is loaded nobody can see, and another
+  // tool may have loaded one since. On failure what was loaded still is.
+  Result<void> LoadAgain();
   // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
 
@@ -50,6 +53,8 @@ class Session {
   Result<void> FinishCommit();
   Result<void> RemoveOthers();
   std::vector<PhysRange> FindBusy(const Loaded& loaded) const;
+  std::vector<PhysRange> FindTaken(const Loaded& loaded,
+                                   const std::vector<PhysRange>& before) const;
   Result<void> ReleaseCompaction();
 
   system::System* system_;

@@ -3,6 +3,9 @@
 
 #include <cerrno>
 
+#include "core/digest/crc32c.h"
+#include "tool/system/kexec_state.h"
+
 namespace khop::load {
 
 using system::File;
@@ -18,11 +21,18 @@ constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
 constexpr uint64_t kMaxState = 64 << 20;
 constexpr uint64_t kMaxControl = uint64_t{1} << 30;
 
-std::string ControlFile(int slot) { return "/run/khop/control." + std::to_string(slot); }
+constexpr const char* kStartAfresh = "run khop unload to start afresh";
+
+std::string ControlFile(int file) { return "/run/khop/control." + std::to_string(file); }
 
 }  // namespace
 
+uint32_t ControlCrc32c(std::string_view bytes) {
+  return digest::Crc32c(std::as_bytes(std::span(bytes)), digest::DigestFeatures::Scalar());
+}
+
 Result<StateStore> StateStore::Open(System& system) {
+  if (const auto own = system::CheckIpcNamespace(system); !own) return Forward(own);
   if (const auto made = system.MakeDirectory(kDirectory); !made && made.error().value != EEXIST) {
     return FailErrno(ExitCode::kSystemCall, kDirectory, made.error().value,
                      "khop keeps its state there");
@@ -41,6 +51,10 @@ Result<StateStore> StateStore::Open(System& system) {
     }
     return FailErrno(ExitCode::kSystemCall, kLockFile, locked.error().value);
   }
+  // Of a khop that died while it wrote.
+  for (const std::string& path : {std::string(kStateFile), ControlFile(0), ControlFile(1)}) {
+    (void)system.Unlink(path + system::kFresh);
+  }
   return StateStore(system, std::move(*lock));
 }
 
@@ -54,7 +68,11 @@ Result<State> StateStore::Read() {
   const auto text = ReadFile(*system_, kStateFile, kMaxState);
   if (!text) {
     if (text.error().value == ENOENT) return State{};
-    return FailErrno(ExitCode::kBadState, kStateFile, text.error().value);
+    if (text.error().value == EFBIG) {
+      return Fail(ExitCode::kBadState, kStateFile, "it is damaged", kStartAfresh);
+    }
+    // Not kBadState, which khop unload takes for a state that is lost.
+    return FailErrno(ExitCode::kSystemCall, kStateFile, text.error().value);
   }
   std::string boot_id;
   auto state = DecodeState(*text, &boot_id);
@@ -84,20 +102,25 @@ Result<void> StateStore::Write(const State& state) {
   return {};
 }
 
-Result<void> StateStore::WriteControl(int slot, std::span<const std::byte> bytes) {
-  const std::string path = ControlFile(slot);
+Result<void> StateStore::WriteControl(int file, std::span<const std::byte> bytes) {
+  const std::string path = ControlFile(file);
   const auto written = ReplaceFile(*system_, path, bytes);
   if (!written) return FailErrno(ExitCode::kSystemCall, path, written.error().value);
   return {};
 }
 
-Result<std::string> StateStore::ReadControl(int slot) {
-  const std::string path = ControlFile(slot);
+Result<std::string> StateStore::ReadControl(int file, uint32_t crc32c) {
+  const std::string path = ControlFile(file);
   auto bytes = ReadFile(*system_, path, kMaxControl);
-  if (!bytes) return FailErrno(ExitCode::kBadState, path, bytes.error().value);
+  if (!bytes && bytes.error().value != ENOENT && bytes.error().value != EFBIG) {
+    return FailErrno(ExitCode::kSystemCall, path, bytes.error().value);
+  }
+  if (!bytes || ControlCrc32c(*bytes) != crc32c) {
+    return Fail(ExitCode::kBadState, path, bytes ? "it is damaged" : "it is gone", kStartAfresh);
+  }
   return *std::move(bytes);
 }
 
-void StateStore::RemoveControl(int slot) { (void)system_->Unlink(ControlFile(slot)); }
+void StateStore::RemoveControl(int file) { (void)system_->Unlink(ControlFile(file)); }
 
 }  // namespace khop::load

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What khop remembers between its runs, under /run/khop: one JSON file, replaced atomically,
-// written before what it tells of is done. The directory is root's alone and a lock file keeps
-// others out.
+// What khop remembers between its runs, under /run/khop: one JSON file with a checksum, replaced
+// atomically, written before what it tells of is done. The directory is root's alone and a lock
+// file keeps others out.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/addr.h"
@@ -38,6 +39,9 @@ struct Loaded {
   // Pages of unowned destinations that the running kernel took while it loaded the control area:
   // its copy and its page tables, which are of no use to anybody once the relocator runs.
   std::vector<PhysRange> taken;
+  // khop's copy of the control area: which file, and its checksum.
+  int control_file = 0;
+  uint32_t control_crc32c = 0;
 };
 
 enum class Phase : uint8_t {
@@ -65,11 +69,13 @@ struct State {
   bool empty() const { return !current && !pending && settle.empty() && !compaction; }
 };
 
+uint32_t ControlCrc32c(std::string_view bytes);
+
 // The open, locked state. Only one exists on the machine at any time.
 class StateStore {
  public:
-  // Errors: kBusy (another khop holds the lock), kUnsafeSystem (the directory is not root's alone),
-  // kSystemCall.
+  // Errors: kBusy (another khop holds the lock), kUnsafeSystem (the directory is not root's alone,
+  // or this is not the machine's own IPC namespace), kSystemCall.
   static Result<StateStore> Open(system::System& system);
 
   // No state if there is none or it is of an earlier boot. Errors: kBadState.
@@ -77,10 +83,12 @@ class StateStore {
   // An empty state removes the file.
   Result<void> Write(const State& state);
 
-  // The bytes of the control area of `slot`, so that a commit that was cut short can be repeated.
-  Result<void> WriteControl(int slot, std::span<const std::byte> bytes);
-  Result<std::string> ReadControl(int slot);
-  void RemoveControl(int slot);
+  // The bytes of a control area, so that a commit can be repeated. There are as many files as
+  // slots, but a new plan for the arena that is loaded goes into the other file too.
+  Result<void> WriteControl(int file, std::span<const std::byte> bytes);
+  // Errors: kBadState (it is not there, or not with this checksum).
+  Result<std::string> ReadControl(int file, uint32_t crc32c);
+  void RemoveControl(int file);
 
  private:
   StateStore(system::System& system, system::File lock)

@@ -2,6 +2,7 @@
 // The state file's form. nlohmann-json reports what does not fit by exceptions: they end here.
 #include <nlohmann/json.hpp>
 
+#include "core/digest/crc32c.h"
 #include "tool/load/state.h"
 
 namespace khop {
@@ -77,18 +78,39 @@ static void from_json(const nlohmann::json& json, ArenaRecord& arena) {
   arena.extents = std::make_shared<const std::vector<Extent>>(*std::move(extents));
 }
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loaded, plan, loaded_at, arena, stamp, digest_kind, verified,
-                                   mmu, taken)
+                                   mmu, taken, control_file, control_crc32c)
 // NOLINTEND
 
 namespace {
 
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 constexpr const char* kFile = "the state of khop (/run/khop/state.json)";
+// The checksum is over the text with zeros in its place.
+constexpr std::string_view kChecksum = "\"crc32c\": \"";
+constexpr std::string_view kNoChecksum = "00000000";
+
+// Where the digits of the checksum are.
+size_t FindChecksum(std::string_view text) {
+  const size_t at = text.find(kChecksum);
+  const size_t digits = at + kChecksum.size();
+  return at == std::string_view::npos || digits + kNoChecksum.size() > text.size()
+             ? std::string_view::npos
+             : digits;
+}
+
+void Seal(std::string& text, size_t digits) {
+  text.replace(digits, kNoChecksum.size(), kNoChecksum);
+  const uint32_t sum =
+      digest::Crc32c(std::as_bytes(std::span(text)), digest::DigestFeatures::Scalar());
+  for (size_t i = 0; i < kNoChecksum.size(); ++i) {
+    text[digits + i] = "0123456789abcdef"[sum >> (28 - 4 * i) & 15];
+  }
+}
 
 }  // namespace
 
 std::string EncodeState(const State& state, const std::string& boot_id) {
-  nlohmann::json json = {{"version", kVersion}, {"boot_id", boot_id}};
+  nlohmann::json json = {{"version", kVersion}, {"boot_id", boot_id}, {"crc32c", kNoChecksum}};
   if (state.current) json["current"] = *state.current;
   if (state.pending) {
     json["pending"] = {{"phase", state.pending->phase},
@@ -99,7 +121,9 @@ std::string EncodeState(const State& state, const std::string& boot_id) {
   if (!state.settle.empty()) json["settle"] = state.settle;
   if (state.compaction) json["compaction"] = *state.compaction;
   // Paths need not be UTF-8.
-  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  std::string text = json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  Seal(text, FindChecksum(text));
+  return text;
 }
 
 Result<State> DecodeState(const std::string& text, std::string* boot_id) {
@@ -111,6 +135,12 @@ Result<State> DecodeState(const std::string& text, std::string* boot_id) {
   try {
     if (json.at("version").get<int>() != kVersion) {
       return Fail(ExitCode::kBadState, kFile, "another version of khop wrote it", kTodo);
+    }
+    const size_t digits = FindChecksum(text);
+    std::string sealed = text;
+    if (digits != std::string::npos) Seal(sealed, digits);
+    if (digits == std::string::npos || sealed != text) {
+      return Fail(ExitCode::kBadState, kFile, "it is damaged", kTodo);
     }
     *boot_id = json.at("boot_id").get<std::string>();
     State state;

@@ -15,7 +15,7 @@ std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
 }  // namespace
 
 SysResult<int> FakeSystem::ShmCreate(int key, uint64_t size, uint64_t unit) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ShmCreate")) return Err(error);
   if (ShmFind(key)) return Err(EEXIST);
   const uint64_t pages = size / unit;
   if (unit != page_size) {
@@ -32,8 +32,14 @@ SysResult<int> FakeSystem::ShmCreate(int key, uint64_t size, uint64_t unit) {
   return next_id_++;
 }
 
+void FakeSystem::SetSegmentOwner(int key, uint32_t owner) {
+  for (auto& [id, segment] : segments_) {
+    if (segment.key == key) segment.uid = owner;
+  }
+}
+
 SysResult<void> FakeSystem::ShmLock(int id) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ShmLock")) return Err(error);
   const auto found = segments_.find(id);
   if (found == segments_.end()) return Err(EINVAL);
   found->second.locked = true;
@@ -41,7 +47,7 @@ SysResult<void> FakeSystem::ShmLock(int id) {
 }
 
 SysResult<ShmInfo> FakeSystem::ShmFind(int key) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ShmFind")) return Err(error);
   for (const auto& [id, segment] : segments_) {
     if (segment.key == key) {
       return ShmInfo{.id = id, .size = segment.size, .creator_uid = segment.uid, .doomed = false};
@@ -51,7 +57,7 @@ SysResult<ShmInfo> FakeSystem::ShmFind(int key) {
 }
 
 SysResult<std::byte*> FakeSystem::ShmAttach(int id) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ShmAttach")) return Err(error);
   const auto found = segments_.find(id);
   if (found == segments_.end()) return Err(EINVAL);
   found->second.mapped = true;
@@ -59,13 +65,13 @@ SysResult<std::byte*> FakeSystem::ShmAttach(int id) {
 }
 
 SysResult<void> FakeSystem::ShmDetach(std::byte* address) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ShmDetach")) return Err(error);
   if (Segment* const segment = SegmentAt(address)) segment->mapped = false;
   return {};
 }
 
 SysResult<void> FakeSystem::ShmRemove(int id) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ShmRemove")) return Err(error);
   const auto found = segments_.find(id);
   if (found == segments_.end()) return Err(EINVAL);
   Destroy(found);
@@ -80,13 +86,13 @@ FakeSystem::Segment* FakeSystem::SegmentAt(const std::byte* address) {
 }
 
 SysResult<void> FakeSystem::TakeMemory(uint64_t size) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("TakeMemory")) return Err(error);
   taken_memory += size;
   return {};
 }
 
 SysResult<void> FakeSystem::Populate(std::byte* address, uint64_t size) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Populate")) return Err(error);
   Segment* const segment = SegmentAt(address);
   if (segment == nullptr) return Err(ENOMEM);
   const uint64_t unit = segment->page_size;
@@ -105,7 +111,7 @@ SysResult<void> FakeSystem::Populate(std::byte* address, uint64_t size) {
 }
 
 SysResult<void> FakeSystem::Punch(std::byte* address, uint64_t size) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Punch")) return Err(error);
   Segment* const segment = SegmentAt(address);
   if (segment == nullptr) return Err(EINVAL);
   const uint64_t unit = segment->page_size;

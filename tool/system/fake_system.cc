@@ -14,6 +14,7 @@ constexpr const char* kHuge = "/sys/kernel/mm/hugepages";
 constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-";
 constexpr const char* kPagemap = "/proc/self/pagemap";
 constexpr const char* kPageFlags = "/proc/kpageflags";
+constexpr const char* kRun = "/run/";
 
 // Of a path in a pool's directory.
 uint64_t PoolSize(const std::string& path) {
@@ -53,7 +54,8 @@ FakeSystem::FakeSystem() {
   SetFile("/proc/sys/vm/compact_unevictable_allowed", "1\n");
   SetFile(kPagemap, "");
   SetFile(kPageFlags, "");
-  files_["/proc/self/ns/ipc"].link = files_["/proc/1/ns/ipc"].link = "ipc:[4026531839]";
+  files_["/proc/self/ns/ipc"].link = "ipc:[4026531839]";
+  files_["/proc/self"].info.is_directory = files_["/sys/kernel"].info.is_directory = true;
 }
 
 FakeSystem::~FakeSystem() {
@@ -164,10 +166,36 @@ void FakeSystem::NewProcess() {
   calls = 0;
 }
 
-int FakeSystem::Trouble() {
-  const int call = calls++;
-  if (die_call >= 0 && call >= die_call) return EIO;
-  return call == fail_call ? fail_error : 0;
+int FakeSystem::Trouble(std::string_view call, const std::string& about) {
+  const int number = calls++;
+  if (die_call >= 0 && number >= die_call) return EIO;
+  if (meanwhile) {
+    // What it calls is not told to it.
+    const auto hook = std::exchange(meanwhile, nullptr);
+    hook(call);
+    meanwhile = hook;
+  }
+  if (number != fail_call) return 0;
+  failed = std::string(call) + " " + about;
+  return fail_error;
+}
+
+bool FakeSystem::IsReadOnly(const std::string& path) const {
+  return run_is_read_only && path.starts_with(kRun);
+}
+
+uint64_t FakeSystem::RoomIn(const std::string& path) const {
+  if (!path.starts_with(kRun)) return UINT64_MAX;
+  uint64_t used = 0;
+  for (const auto& [name, file] : files_) {
+    if (name.starts_with(kRun)) used += file.text.size();
+  }
+  return run_size > used ? run_size - used : 0;
+}
+
+std::string FakeSystem::PathOf(int fd) const {
+  const auto open = open_.find(fd);
+  return open == open_.end() ? "" : open->second.path;
 }
 
 void FakeSystem::SetNodes(std::map<int, PhysRange> memory, int boot_node) {
@@ -192,7 +220,7 @@ uint64_t FakeSystem::TakePage(std::vector<uint64_t>& from, int node) const {
 }
 
 SysResult<void> FakeSystem::PreferNode(int node) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("PreferNode")) return Err(error);
   preferred_node = node;
   return {};
 }
@@ -228,7 +256,8 @@ std::string FakeSystem::Contents(const std::string& path) {
 }
 
 SysResult<int> FakeSystem::Open(const std::string& path, OpenMode mode) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Open", path)) return Err(error);
+  if (mode != OpenMode::kRead && IsReadOnly(path)) return Err(EROFS);
   if (IsPool(path) && !files_.contains(path)) SetFile(path, "");
   auto found = files_.find(path);
   const bool create = mode == OpenMode::kCreate || mode == OpenMode::kCreateOrKeep;
@@ -247,14 +276,14 @@ SysResult<int> FakeSystem::Open(const std::string& path, OpenMode mode) {
 void FakeSystem::Close(int fd) { open_.erase(fd); }
 
 SysResult<FileInfo> FakeSystem::Stat(int fd) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Stat", PathOf(fd))) return Err(error);
   FileInfo info = files_[open_[fd].path].info;
   info.size = files_[open_[fd].path].text.size();
   return info;
 }
 
 SysResult<FileInfo> FakeSystem::Lstat(const std::string& path) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Lstat", path)) return Err(error);
   const auto found = files_.find(path);
   if (found == files_.end()) return Err(ENOENT);
   return found->second.info;
@@ -268,7 +297,7 @@ SysResult<size_t> FakeSystem::Read(int fd, std::span<std::byte> buffer) {
 }
 
 SysResult<size_t> FakeSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ReadAt", PathOf(fd))) return Err(error);
   const auto& open = open_[fd];
   if (open.path == kPagemap) return ReadPagemap(buffer, offset);
   if (open.path == kPageFlags) return ReadPageFlags(buffer, offset);
@@ -326,9 +355,10 @@ SysResult<size_t> FakeSystem::ReadPageFlags(std::span<std::byte> buffer, uint64_
 }
 
 SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Write", PathOf(fd))) return Err(error);
   const auto& open = open_[fd];
   if (!open.write) return Err(EBADF);
+  if (data.size() > RoomIn(open.path)) return Err(ENOSPC);
   const std::string text(reinterpret_cast<const char*>(data.data()), data.size());
   if (IsPool(open.path)) {
     const uint64_t size = PoolSize(open.path);
@@ -348,7 +378,8 @@ SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
 }
 
 SysResult<void> FakeSystem::Rename(const std::string& from, const std::string& to) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Rename", to)) return Err(error);
+  if (IsReadOnly(to)) return Err(EROFS);
   const auto found = files_.find(from);
   if (found == files_.end()) return Err(ENOENT);
   files_[to] = found->second;
@@ -358,27 +389,29 @@ SysResult<void> FakeSystem::Rename(const std::string& from, const std::string& t
 }
 
 SysResult<void> FakeSystem::Unlink(const std::string& path) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Unlink", path)) return Err(error);
+  if (IsReadOnly(path)) return Err(EROFS);
   if (files_.erase(path) == 0) return Err(ENOENT);
   return {};
 }
 
 SysResult<void> FakeSystem::MakeDirectory(const std::string& path) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("MakeDirectory", path)) return Err(error);
   if (files_.contains(path)) return Err(EEXIST);
+  if (IsReadOnly(path)) return Err(EROFS);
   files_[path].info = {.is_directory = true, .mode = 0700};
   return {};
 }
 
 SysResult<std::string> FakeSystem::ReadLink(const std::string& path) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ReadLink", path)) return Err(error);
   const auto found = files_.find(path);
   if (found == files_.end()) return Err(ENOENT);
   return found->second.link;
 }
 
 SysResult<std::vector<std::string>> FakeSystem::ListDirectory(const std::string& path) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ListDirectory", path)) return Err(error);
   std::vector<std::string> names;
   if (path == kHuge) {
     for (const auto& [size, pool] : pools) {
@@ -398,13 +431,13 @@ SysResult<std::vector<std::string>> FakeSystem::ListDirectory(const std::string&
 }
 
 SysResult<void> FakeSystem::Lock(int /*fd*/) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Lock")) return Err(error);
   if (lock_held) return Err(EWOULDBLOCK);
   return {};
 }
 
 SysResult<void> FakeSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("KexecLoad")) return Err(error);
   ++kexec_loads;
   if (kexec_error != 0) return Err(kexec_error);
   if (segments.empty()) {
@@ -427,25 +460,30 @@ SysResult<void> FakeSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegme
 }
 
 Errno FakeSystem::KexecProbe() {
-  if (const int error = Trouble()) return {error};
+  if (const int error = Trouble("KexecProbe")) return {error};
   return {kexec_error != 0 ? kexec_error : EINVAL};
 }
 
 SysResult<void> FakeSystem::Reboot(RebootMode /*mode*/) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Reboot")) return Err(error);
   if (!loaded) return Err(EINVAL);
   ++reboots;
   return {};
 }
 
 SysResult<int> FakeSystem::Run(const std::vector<std::string>& argv) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Run")) return Err(error);
   runs.push_back(argv);
   return run_status;
 }
 
+SysResult<std::string> FakeSystem::KernelLog() {
+  if (const int error = Trouble("KernelLog")) return Err(error);
+  return kernel_log;
+}
+
 SysResult<void> FakeSystem::Random(std::span<std::byte> out) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("Random")) return Err(error);
   std::ranges::fill(out, std::byte{0x5a});
   return {};
 }
@@ -455,7 +493,7 @@ void FakeSystem::CleanToPoc(const std::byte* address, uint64_t size) {
 }
 
 SysResult<void> FakeSystem::ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) {
-  if (const int error = Trouble()) return Err(error);
+  if (const int error = Trouble("ReadDeviceMemory")) return Err(error);
   const auto found = device_memory.find(address.value);
   if (found == device_memory.end() || found->second.size() < out.size()) return Err(EPERM);
   std::ranges::copy(std::as_bytes(std::span(found->second)).first(out.size()), out.begin());

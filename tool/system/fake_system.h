@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tool/system/system.h"
@@ -61,6 +62,7 @@ class FakeSystem final : public System {
   std::vector<uint64_t> kexec_pages;
   // Base pages that came while their segment was not locked, or could be compacted.
   int loose_pages = 0;
+  void SetSegmentOwner(int key, uint32_t uid);
   // As ipcrm does.
   void RemoveSegment(int key);
   // Moves a page in use to another physical address.
@@ -99,6 +101,11 @@ class FakeSystem final : public System {
   int fail_call = -1;  // this call fails with fail_error, and has no effect
   int fail_error = 5;  // EIO
   int die_call = -1;   // from this call on nothing has an effect: the process is dead
+  std::string failed;  // the call that failed: its name, and what it was about
+  // Called before each call with its name: what somebody else does meanwhile.
+  std::function<void(std::string_view call)> meanwhile;
+  uint64_t run_size = UINT64_MAX;  // bytes that fit under /run
+  bool run_is_read_only = false;
   bool dead() const { return die_call >= 0 && calls > die_call; }
   // A new process on the same machine: no descriptors, no mappings, no locks.
   void NewProcess();
@@ -140,7 +147,7 @@ class FakeSystem final : public System {
   uint64_t Counter() override { return counter; }
   uint32_t DataCacheLine() override { return 64; }
   void CleanToPoc(const std::byte* address, uint64_t size) override;
-  SysResult<std::string> KernelLog() override { return kernel_log; }
+  SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override { return 0; }
 
@@ -162,9 +169,13 @@ class FakeSystem final : public System {
   };
 
   // Counts a call; the error that it is to fail with, or 0.
-  int Trouble();
+  int Trouble(std::string_view call, const std::string& about = "");
   // The page that comes next: of the preferred node, if there is one.
   uint64_t TakePage(std::vector<uint64_t>& from, int node) const;
+  std::string PathOf(int fd) const;
+  bool IsReadOnly(const std::string& path) const;
+  // Bytes that still can be written to a file.
+  uint64_t RoomIn(const std::string& path) const;
   bool IsPool(const std::string& path) const;
   bool IsMade(const std::string& path) const;
   std::string PoolText(const std::string& path) const;

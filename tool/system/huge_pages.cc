@@ -45,8 +45,8 @@ Result<HugePool> ReadHugePool(System& system, uint64_t page_size) {
   const auto surplus = total ? ReadNumber(system, Path(page_size, "surplus_hugepages")) : total;
   const auto free = surplus ? ReadNumber(system, Path(page_size, "free_hugepages")) : surplus;
   if (!free) {
-    return FailErrno(ExitCode::kNoRoute, Path(page_size, ""), free.error().value,
-                     "the kernel has no hugetlb pages of this size (CONFIG_HUGETLBFS)");
+    return FailKernelFile(ExitCode::kNoRoute, Path(page_size, ""), free.error().value,
+                          "the kernel has no hugetlb pages of this size (CONFIG_HUGETLBFS)");
   }
   if (*surplus > *total) {
     return Fail(ExitCode::kSystemCall, Path(page_size, ""), "more surplus than pages");

@@ -2,6 +2,7 @@
 #include "tool/system/kexec_state.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <initializer_list>
 #include <optional>
@@ -134,6 +135,15 @@ Result<void> CheckMachine(System& system) {
   if (system.EffectiveUid() != 0) {
     return Fail(ExitCode::kNotRoot, "khop", "you are not root", "run it with sudo");
   }
+  for (const auto& [there, root, todo] :
+       {std::array{"/proc/self", "/proc", "mount -t proc proc /proc"},
+        std::array{"/sys/kernel", "/sys", "mount -t sysfs sysfs /sys"}}) {
+    if (const auto info = system.Lstat(there); !info) {
+      return info.error().value == ENOENT
+                 ? Fail(ExitCode::kSystemCall, root, "it is not mounted", todo)
+                 : FailErrno(ExitCode::kSystemCall, there, info.error().value);
+    }
+  }
   return {};
 }
 
@@ -166,20 +176,13 @@ Result<void> CheckKexec(System& system) {
 Result<void> CheckSharedMemory(System& system, uint64_t bytes) {
   const auto forced = ReadNumber(system, "/proc/sys/kernel/shm_rmid_forced");
   if (!forced) {
-    return FailErrno(ExitCode::kNoRoute, "/proc/sys/kernel/shm_rmid_forced", forced.error().value,
-                     "khop needs a kernel with CONFIG_SYSVIPC");
+    return FailKernelFile(ExitCode::kNoRoute, "/proc/sys/kernel/shm_rmid_forced",
+                          forced.error().value, "khop needs a kernel with CONFIG_SYSVIPC");
   }
   if (*forced != 0) {
     return Fail(ExitCode::kUnsafeSystem, "kernel.shm_rmid_forced",
                 "it is 1, so the kernel would free the loaded image when khop exits",
                 "set it to 0 with sysctl");
-  }
-  const auto own = system.ReadLink("/proc/self/ns/ipc");
-  const auto init = system.ReadLink("/proc/1/ns/ipc");
-  if (!own || !init || *own != *init) {
-    return Fail(ExitCode::kUnsafeSystem, "the IPC namespace",
-                "it is not that of PID 1, so the loaded image would vanish with it",
-                "run khop on the host, outside containers and units with PrivateIPC=");
   }
   const auto shmmax = ReadNumber(system, "/proc/sys/kernel/shmmax");
   if (shmmax && *shmmax < bytes) {
@@ -192,6 +195,24 @@ Result<void> CheckSharedMemory(System& system, uint64_t bytes) {
     return Fail(ExitCode::kMemoryLimit, "kernel.shmall",
                 "it is below the " + HumanBytes(bytes) + " that this load needs",
                 "raise it with sysctl");
+  }
+  return {};
+}
+
+Result<void> CheckIpcNamespace(System& system) {
+  // The number of the first namespace (PROC_IPC_INIT_INO, in the UAPI since 6.18). That of PID 1 is
+  // a container's own in a container.
+  static constexpr std::string_view kFirst = "ipc:[4026531839]";
+  const auto own = system.ReadLink("/proc/self/ns/ipc");
+  // ENOENT: no CONFIG_IPC_NS, so there is only one.
+  if (!own && own.error().value != ENOENT) {
+    return FailErrno(ExitCode::kSystemCall, "/proc/self/ns/ipc", own.error().value);
+  }
+  if (own && *own != kFirst) {
+    return Fail(ExitCode::kUnsafeSystem, "the IPC namespace",
+                "it is not the machine's own: a loaded image cannot be seen from here, and one "
+                "made here would vanish with it",
+                "run khop on the host, outside containers and units with PrivateIPC=");
   }
   return {};
 }

@@ -7,7 +7,7 @@
 
 namespace khop::system {
 
-// Refuses other machines than arm64, and other users than root.
+// Refuses other machines than arm64, other users than root, and missing /proc and /sys.
 Result<void> CheckMachine(System& system);
 
 // Whether kernel lockdown is in force (Linux, man kernel_lockdown.7), as far as it can be seen.
@@ -22,8 +22,12 @@ Result<void> CheckLoadAllowed(System& system);
 Result<void> CheckKexec(System& system);
 
 // Refuses where SysV shared memory would not last until the reboot or is not the machine's own:
-// kernel.shm_rmid_forced, an IPC namespace that is not init's, shmmax or shmall below `bytes`.
+// kernel.shm_rmid_forced, shmmax or shmall below `bytes`.
 Result<void> CheckSharedMemory(System& system, uint64_t bytes);
+
+// Refuses another IPC namespace than the machine's first: the arena cannot be seen from there, and
+// one that was made there would vanish with it.
+Result<void> CheckIpcNamespace(System& system);
 
 // /sys/kernel/kexec_loaded: whether a default (not crash) image is loaded, by whomever.
 Result<bool> KexecLoaded(System& system);

@@ -79,11 +79,6 @@ TEST(CheckSharedMemoryTest, Refusals) {
   }
   {
     FakeSystem system;
-    system.Find("/proc/1/ns/ipc")->link = "ipc:[1]";
-    EXPECT_EQ(CheckSharedMemory(system, 0).error().code, ExitCode::kUnsafeSystem);
-  }
-  {
-    FakeSystem system;
     system.SetFile("/proc/sys/kernel/shmmax", "1000000\n");
     EXPECT_TRUE(CheckSharedMemory(system, 1000000).has_value());
     EXPECT_EQ(CheckSharedMemory(system, 1000001).error().code, ExitCode::kMemoryLimit);
@@ -93,6 +88,27 @@ TEST(CheckSharedMemoryTest, Refusals) {
     system.SetFile("/proc/sys/kernel/shmall", "10\n");
     EXPECT_TRUE(CheckSharedMemory(system, 40960).has_value());
     EXPECT_EQ(CheckSharedMemory(system, 40961).error().code, ExitCode::kMemoryLimit);
+  }
+}
+
+TEST(CheckIpcNamespaceTest, OnlyTheFirstWillDo) {
+  FakeSystem system;
+  EXPECT_TRUE(CheckIpcNamespace(system));
+  system.Find("/proc/self/ns/ipc")->link = "ipc:[4026532205]";
+  EXPECT_EQ(CheckIpcNamespace(system).error().code, ExitCode::kUnsafeSystem);
+  // Without CONFIG_IPC_NS there is no other.
+  system.Remove("/proc/self/ns/ipc");
+  EXPECT_TRUE(CheckIpcNamespace(system));
+}
+
+TEST(CheckMachineTest, ProcAndSysHaveToBeThere) {
+  for (const char* const gone : {"/proc/self", "/sys/kernel"}) {
+    FakeSystem system;
+    EXPECT_TRUE(CheckMachine(system));
+    system.Remove(gone);
+    const auto checked = CheckMachine(system);
+    ASSERT_FALSE(checked);
+    EXPECT_TRUE(checked.error().message.contains("is not mounted")) << checked.error().message;
   }
 }
 

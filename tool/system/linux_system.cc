@@ -45,8 +45,9 @@ auto Retry(Call call) {
   return result;
 }
 
-SysResult<void> Check(int64_t result) {
-  if (result < 0) return LastError();
+template <typename Call>
+SysResult<void> Check(Call call) {
+  if (Retry(call) < 0) return LastError();
   return {};
 }
 
@@ -88,13 +89,13 @@ void LinuxSystem::Close(int fd) { close(fd); }
 
 SysResult<FileInfo> LinuxSystem::Stat(int fd) {
   struct stat st = {};
-  if (fstat(fd, &st) < 0) return LastError();
+  if (Retry([&] { return fstat(fd, &st); }) < 0) return LastError();
   return ToFileInfo(st);
 }
 
 SysResult<FileInfo> LinuxSystem::Lstat(const std::string& path) {
   struct stat st = {};
-  if (lstat(path.c_str(), &st) < 0) return LastError();
+  if (Retry([&] { return lstat(path.c_str(), &st); }) < 0) return LastError();
   return ToFileInfo(st);
 }
 
@@ -118,29 +119,32 @@ SysResult<size_t> LinuxSystem::Write(int fd, std::span<const std::byte> data) {
 }
 
 SysResult<void> LinuxSystem::Rename(const std::string& from, const std::string& to) {
-  return Check(rename(from.c_str(), to.c_str()));
+  return Check([&] { return rename(from.c_str(), to.c_str()); });
 }
 
-SysResult<void> LinuxSystem::Unlink(const std::string& path) { return Check(unlink(path.c_str())); }
+SysResult<void> LinuxSystem::Unlink(const std::string& path) {
+  return Check([&] { return unlink(path.c_str()); });
+}
 
 SysResult<void> LinuxSystem::MakeDirectory(const std::string& path) {
-  return Check(mkdir(path.c_str(), 0700));
+  return Check([&] { return mkdir(path.c_str(), 0700); });
 }
 
 SysResult<std::string> LinuxSystem::ReadLink(const std::string& path) {
   std::array<char, 4096> target;
-  const ssize_t size = readlink(path.c_str(), target.data(), target.size());
+  const ssize_t size = Retry([&] { return readlink(path.c_str(), target.data(), target.size()); });
   if (size < 0) return LastError();
   return std::string(target.data(), static_cast<size_t>(size));
 }
 
 SysResult<void> LinuxSystem::Lock(int fd) {
-  return Check(Retry([&] { return flock(fd, LOCK_EX | LOCK_NB); }));
+  return Check([&] { return flock(fd, LOCK_EX | LOCK_NB); });
 }
 
 SysResult<std::vector<std::string>> LinuxSystem::ListDirectory(const std::string& path) {
-  DIR* const directory = opendir(path.c_str());
-  if (directory == nullptr) return LastError();
+  DIR* directory = nullptr;
+  const auto open = [&] { return (directory = opendir(path.c_str())) == nullptr ? -1 : 0; };
+  if (Retry(open) < 0) return LastError();
   std::vector<std::string> names;
   errno = 0;
   while (const dirent* const entry = readdir(directory)) {
@@ -156,18 +160,20 @@ SysResult<std::vector<std::string>> LinuxSystem::ListDirectory(const std::string
 SysResult<int> LinuxSystem::ShmCreate(int key, uint64_t size, uint64_t page_size) {
   int flags = IPC_CREAT | IPC_EXCL | 0600;
   if (page_size != PageSize()) flags |= SHM_HUGETLB | std::countr_zero(page_size) << kShmHugeShift;
-  const int id = shmget(key, size, flags);
+  const int id = Retry([&] { return shmget(key, size, flags); });
   if (id < 0) return LastError();
   return id;
 }
 
-SysResult<void> LinuxSystem::ShmLock(int id) { return Check(shmctl(id, SHM_LOCK, nullptr)); }
+SysResult<void> LinuxSystem::ShmLock(int id) {
+  return Check([&] { return shmctl(id, SHM_LOCK, nullptr); });
+}
 
 SysResult<ShmInfo> LinuxSystem::ShmFind(int key) {
-  const int id = shmget(key, 0, 0);
+  const int id = Retry([&] { return shmget(key, 0, 0); });
   if (id < 0) return LastError();
   shmid_ds ds = {};
-  if (shmctl(id, IPC_STAT, &ds) < 0) return LastError();
+  if (Retry([&] { return shmctl(id, IPC_STAT, &ds); }) < 0) return LastError();
   return ShmInfo{.id = id,
                  .size = ds.shm_segsz,
                  .creator_uid = ds.shm_perm.cuid,
@@ -175,17 +181,22 @@ SysResult<ShmInfo> LinuxSystem::ShmFind(int key) {
 }
 
 SysResult<std::byte*> LinuxSystem::ShmAttach(int id) {
-  void* const address = shmat(id, nullptr, 0);
-  if (reinterpret_cast<intptr_t>(address) == -1) return LastError();
-  return static_cast<std::byte*>(address);
+  const auto address = Retry([&] { return reinterpret_cast<intptr_t>(shmat(id, nullptr, 0)); });
+  if (address < 0) return LastError();
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one
+  return reinterpret_cast<std::byte*>(address);
 }
 
-SysResult<void> LinuxSystem::ShmDetach(std::byte* address) { return Check(shmdt(address)); }
+SysResult<void> LinuxSystem::ShmDetach(std::byte* address) {
+  return Check([&] { return shmdt(address); });
+}
 
-SysResult<void> LinuxSystem::ShmRemove(int id) { return Check(shmctl(id, IPC_RMID, nullptr)); }
+SysResult<void> LinuxSystem::ShmRemove(int id) {
+  return Check([&] { return shmctl(id, IPC_RMID, nullptr); });
+}
 
 SysResult<void> LinuxSystem::Populate(std::byte* address, uint64_t size) {
-  const auto locked = Check(Retry([&] { return mlock(address, size); }));
+  const auto locked = Check([&] { return mlock(address, size); });
   // MADV_REMOVE refuses locked mappings of base pages. Those are held by SHM_LOCK, not by this.
   (void)munlock(address, size);
   return locked;
@@ -201,7 +212,7 @@ SysResult<void> LinuxSystem::TakeMemory(uint64_t size) {
 }
 
 SysResult<void> LinuxSystem::Punch(std::byte* address, uint64_t size) {
-  return Check(Retry([&] { return madvise(address, size, MADV_REMOVE); }));
+  return Check([&] { return madvise(address, size, MADV_REMOVE); });
 }
 
 SysResult<void> LinuxSystem::PreferNode(int node) {
@@ -211,7 +222,9 @@ SysResult<void> LinuxSystem::PreferNode(int node) {
   if (node < 0 || bit / kBits >= mask.size()) return std::unexpected(Errno{EINVAL});
   mask[bit / kBits] = uint64_t{1} << bit % kBits;
   // The kernel takes one off the number of bits.
-  return Check(syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask.data(), mask.size() * kBits + 1));
+  return Check([&] {
+    return syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask.data(), mask.size() * kBits + 1);
+  });
 }
 
 SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
@@ -225,21 +238,22 @@ SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegm
               .memsz = segments[i].size};
   }
   // No flag but the architecture's 0: an unknown one makes some kernels refuse (EINVAL).
-  return Check(Retry([&] {
+  return Check([&] {
     return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(), KEXEC_ARCH_DEFAULT);
-  }));
+  });
 }
 
 Errno LinuxSystem::KexecProbe() {
   const std::array<kexec_segment, kMaxSegments + 1> raw = {};
-  const int64_t result = syscall(SYS_kexec_load, 0UL, raw.size(), raw.data(), KEXEC_ARCH_DEFAULT);
+  const int64_t result = Retry(
+      [&] { return syscall(SYS_kexec_load, 0UL, raw.size(), raw.data(), KEXEC_ARCH_DEFAULT); });
   return {result < 0 ? errno : EINVAL};
 }
 
 SysResult<void> LinuxSystem::Reboot(RebootMode mode) {
   switch (mode) {
     case RebootMode::kKexec:
-      return Check(reboot(kRebootKexec));
+      return Check([] { return reboot(kRebootKexec); });
   }
   return std::unexpected(Errno{EINVAL});
 }

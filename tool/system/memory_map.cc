@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <optional>
@@ -101,11 +102,13 @@ Result<std::vector<PhysRange>> RemovableMemory(System& system) {
   std::vector<PhysRange> removable;
   const auto size_text = ReadFile(system, kDirectory + "/block_size_bytes", 64);
   // No CONFIG_MEMORY_HOTPLUG.
-  if (!size_text) return removable;
+  if (!size_text && size_text.error().value == ENOENT) return removable;
+  if (!size_text) return FailErrno(ExitCode::kSystemCall, kDirectory, size_text.error().value);
   uint64_t block_size = 0;
   std::from_chars(size_text->data(), size_text->data() + size_text->size(), block_size, 16);
   const auto names = system.ListDirectory(kDirectory);
-  if (!names || !IsPowerOfTwo(block_size)) return removable;
+  if (!names) return FailErrno(ExitCode::kSystemCall, kDirectory, names.error().value);
+  if (!IsPowerOfTwo(block_size)) return removable;
   for (const std::string& name : *names) {
     static constexpr std::string_view kPrefix = "memory";
     uint64_t number = 0;
@@ -153,8 +156,8 @@ bool DecodePagemap(uint64_t entry, uint64_t page_size, PhysAddr* address) {
 Result<Pagemap> Pagemap::Open(System& system) {
   auto file = File::Open(system, "/proc/self/pagemap", OpenMode::kRead);
   if (!file) {
-    return FailErrno(ExitCode::kSystemCall, "/proc/self/pagemap", file.error().value,
-                     "khop needs the kernel's CONFIG_PROC_PAGE_MONITOR");
+    return FailKernelFile(ExitCode::kNoRoute, "/proc/self/pagemap", file.error().value,
+                          "khop needs the kernel's CONFIG_PROC_PAGE_MONITOR");
   }
   return Pagemap(system, std::move(*file));
 }

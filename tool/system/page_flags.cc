@@ -33,8 +33,8 @@ Result<void> ForEachPage(System& system, std::span<const PhysRange> ranges,
   if (ranges.empty()) return {};
   const auto file = File::Open(system, kPath, OpenMode::kRead);
   if (!file) {
-    return FailErrno(ExitCode::kNoRoute, kPath, file.error().value,
-                     "khop needs it to see which memory is free (CONFIG_PROC_PAGE_MONITOR)");
+    return FailKernelFile(ExitCode::kNoRoute, kPath, file.error().value,
+                          "khop needs it to see which memory is free (CONFIG_PROC_PAGE_MONITOR)");
   }
   const uint64_t page_size = system.PageSize();
   std::vector<uint64_t> flags(8192);

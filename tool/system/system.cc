@@ -76,7 +76,7 @@ SysResult<size_t> ReadFully(System& system, int fd, std::span<std::byte> buffer,
 
 SysResult<void> ReplaceFile(System& system, const std::string& path,
                             std::span<const std::byte> data) {
-  const std::string fresh = path + ".new";
+  const std::string fresh = path + kFresh;
   auto file = File::Open(system, fresh, OpenMode::kCreate);
   if (!file) return std::unexpected(file.error());
   Errno failure{0};

@@ -164,6 +164,8 @@ SysResult<uint64_t> ReadNumber(System& system, const std::string& path);
 SysResult<void> WriteFile(System& system, const std::string& path, std::string_view text);
 // Fills `buffer` from `offset` on; fewer bytes only at the end of the file.
 SysResult<size_t> ReadFully(System& system, int fd, std::span<std::byte> buffer, uint64_t offset);
+// What ReplaceFile() writes first has this at the end of its name.
+inline constexpr const char* kFresh = ".new";
 // Replaces `path` by a file with these bytes, or leaves it as it was. Owner-only.
 SysResult<void> ReplaceFile(System& system, const std::string& path,
                             std::span<const std::byte> data);

@@ -63,6 +63,14 @@ SemihostingCall:
         hlt     #0xf000
         ret
 
+        // void ResetMachine(): PSCI SYSTEM_RESET, at EL1.
+        .globl  ResetMachine
+ResetMachine:
+        movz    w0, #0x0009
+        movk    w0, #0x8400, lsl #16
+        hvc     #0
+        b       .
+
         // void EnterBlob(uint64_t address): as the kernel's last jump, MMU off.
         .globl  EnterBlob
 EnterBlob:

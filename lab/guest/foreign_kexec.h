@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// kexec_load of one page that loops for ever, or of nothing. 0, or 1 after a message.
+int ForeignKexec(bool load);
