@@ -7,6 +7,8 @@
 #include <array>
 #include <utility>
 
+#include "tool/load/routes.h"
+
 namespace khop::cli {
 namespace {
 
@@ -35,6 +37,21 @@ void AddVerbose(CLI::App* verb, Arguments& arguments) {
   verb->add_flag("-v,--verbose", arguments.command.verbose, "tell each step");
 }
 
+std::vector<std::string> RouteNames() {
+  std::vector<std::string> names = {"auto"};
+  for (const load::RouteRow& row : load::Routes()) names.emplace_back(row.name);
+  return names;
+}
+
+// "auto, in-place or gather"
+std::string InWords(const std::vector<std::string>& names) {
+  std::string text = names.front();
+  for (size_t i = 1; i < names.size(); ++i) {
+    text += (i + 1 == names.size() ? " or " : ", ") + names[i];
+  }
+  return text;
+}
+
 void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) {
   load::LoadOptions& options = arguments.command.load;
   verb->add_option("KERNEL", options.kernel, "the next kernel, an arm64 Image")
@@ -61,8 +78,8 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) 
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   verb->add_option("--route", arguments.route,
-                   "how the payload gets to its place: auto, in-place or gather")
-      ->check(CLI::IsMember({"auto", "in-place", "gather"}))
+                   "how the payload gets to its place: " + InWords(RouteNames()))
+      ->check(CLI::IsMember(RouteNames()))
       ->type_name("ROUTE");
   verb->add_option("--mmu", arguments.mmu,
                    "whether the relocator turns the MMU and caches on: auto, on or off")
@@ -108,8 +125,9 @@ Command Finish(Arguments arguments) {
   load::LoadOptions& options = arguments.command.load;
   if (!arguments.command_line.empty()) options.command_line = arguments.command_line.back();
   if (!arguments.dtb.empty()) options.dtb = arguments.dtb.back();
-  if (arguments.route == "in-place") options.route = load::Route::kInPlace;
-  if (arguments.route == "gather") options.route = load::Route::kGather;
+  for (const load::RouteRow& row : load::Routes()) {
+    if (arguments.route == row.name) options.route = row.route;
+  }
   if (arguments.mmu == "on") options.mmu = load::MmuMode::kOn;
   if (arguments.mmu == "off") options.mmu = load::MmuMode::kOff;
   if (arguments.verify == "none") options.digest = handoff::DigestKind::kNone;

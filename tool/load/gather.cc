@@ -8,6 +8,7 @@
 #include "tool/load/fill.h"
 #include "tool/load/gather_keep.h"
 #include "tool/load/routes.h"
+#include "tool/system/kexec_state.h"
 #include "tool/system/page_flags.h"
 
 namespace khop::load {
@@ -139,6 +140,15 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
 }
 
 }  // namespace
+
+Result<void> PlanByGather(System& system, const LoadOptions& /*options*/, const Prepared& prepared,
+                          report::Plan& plan) {
+  const uint64_t needed = GatherNeed(prepared.sizes, prepared.kernel.size, system.PageSize());
+  if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
+  plan.route_reason = "pages of any size, " + HumanBytes(needed) + ", would be asked for";
+  plan.notes.emplace_back("how much is in place is known when the pages are there");
+  return {};
+}
 
 Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOptions& options,
                                   const Prepared& prepared, const Progress& progress) {

@@ -2,6 +2,7 @@
 // The in-place route: the payload is read to where it will run, so nothing of it is ever copied.
 #include "tool/load/fill.h"
 #include "tool/load/routes.h"
+#include "tool/system/kexec_state.h"
 
 namespace khop::load {
 
@@ -32,6 +33,19 @@ Placed Place(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bo
 }
 
 }  // namespace
+
+Result<void> PlanInPlace(System& system, const LoadOptions& options, const Prepared& prepared,
+                         report::Plan& plan) {
+  const uint64_t needed = prepared.shape.pages() * kHugePageSize;
+  if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
+  plan.route_reason = "2 MiB pages of " + HumanBytes(needed) + " would be asked for";
+  plan.arena = {{kHugePageSize, prepared.shape.pages()}};
+  plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
+  if (options.route == Route::kAuto) {
+    plan.notes.emplace_back("without runs that are long enough, the next route is tried");
+  }
+  return {};
+}
 
 Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOptions& options,
                                  const Prepared& prepared, const Progress& progress) {

@@ -2,91 +2,129 @@
 // Which route is taken, and the verbs load and plan.
 #include "tool/load/load.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "tool/load/fill.h"
-#include "tool/load/gather_plan.h"
 #include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"
 #include "tool/system/numa.h"
 
 namespace khop::load {
 
-using system::kHugePageSize;
 using system::System;
 
 namespace {
 
-// Whether another route may work where this one did not.
-bool IsAboutMemory(const Failure& failure) {
-  return failure.code == ExitCode::kNoMemory || failure.code == ExitCode::kNoContiguousMemory ||
-         failure.code == ExitCode::kMemoryLimit || failure.code == ExitCode::kNoRoute;
+struct RefusedRoute {
+  const RouteRow* row;
+  Failure failure;
+};
+
+std::vector<const RouteRow*> Candidates(Route route) {
+  std::vector<const RouteRow*> rows;
+  for (const RouteRow& row : Routes()) {
+    if (route == Route::kAuto || route == row.route) rows.push_back(&row);
+  }
+  return rows;
 }
 
-Result<report::Plan> LoadOneOf(System& system, Session& session, const LoadOptions& options,
-                               Prepared& prepared, const Progress& progress) {
-  if (options.route == Route::kGather) {
-    return LoadByGather(system, session, options, prepared, progress);
+// One failure for all: that of gather, which asks for the least, or else the first; the others'
+// reasons after it.
+std::unexpected<Failure> NoneWorks(const std::vector<RefusedRoute>& refused) {
+  auto main = std::ranges::find(refused, Route::kGather,
+                                [](const RefusedRoute& entry) { return entry.row->route; });
+  if (main == refused.end()) main = refused.begin();
+  Failure failure = main->failure;
+  std::vector<std::pair<std::string, std::string>> others;  // names, reason
+  for (const RefusedRoute& entry : refused) {
+    const std::string reason = Reason(entry.failure);
+    if (reason == Reason(main->failure)) continue;
+    const auto same =
+        std::ranges::find(others, reason, &std::pair<std::string, std::string>::second);
+    if (same != others.end()) {
+      same->first += ", " + std::string(entry.row->name);
+    } else {
+      others.emplace_back(entry.row->name, reason);
+    }
   }
-  auto plan = LoadInPlace(system, session, options, prepared, progress);
-  if (plan || options.route == Route::kInPlace || session.committed() ||
-      !IsAboutMemory(plan.error())) {
-    return plan;
+  for (const auto& [names, reason] : others) {
+    failure.message += " (not " + names + ": " + reason + ")";
   }
-  const report::Refusal refusal{"in-place", Reason(plan.error())};
-  progress("not in place: " + refusal.reason);
-  if (session.state().pending) {
-    if (const auto cancelled = session.CancelBuild(); !cancelled) return Forward(cancelled);
+  return std::unexpected(std::move(failure));
+}
+
+// Takes the first of `rows` that `attempt` gets through; the refusals before it go into `prepared`.
+Result<report::Plan> FirstThatWorks(
+    System& system, const LoadOptions& options, Prepared& prepared, const Progress& progress,
+    const std::function<Result<report::Plan>(const RouteRow& row)>& attempt) {
+  const auto rows = Candidates(options.route);
+  std::vector<RefusedRoute> refused;
+  for (const RouteRow* const row : rows) {
+    auto plan = [&]() -> Result<report::Plan> {
+      if (const auto checked = row->check(system); !checked) return Forward(checked);
+      if (const auto set = SetRoute(system, options, row->route, prepared); !set) {
+        return Forward(set);
+      }
+      return attempt(*row);
+    }();
+    if (plan || rows.size() == 1 || !NextRouteMayWork(plan.error().code)) return plan;
+    const std::string reason = Reason(plan.error());
+    progress("not " + std::string(row->name) + ": " + reason);
+    prepared.refused.push_back({std::string(row->name), reason});
+    refused.push_back({row, plan.error()});
   }
-  if (const auto changed = SetRoute(system, options, Route::kGather, prepared); !changed) {
-    return Forward(changed);
+  return NoneWorks(refused);
+}
+
+// Refuses before anything is opened or repaired where no route may be gone at all.
+Result<void> CheckRoutes(System& system, Route route) {
+  std::vector<RefusedRoute> refused;
+  for (const RouteRow* const row : Candidates(route)) {
+    const auto checked = row->check(system);
+    if (checked || !NextRouteMayWork(checked.error().code)) return checked;
+    refused.push_back({row, checked.error()});
   }
-  prepared.refused.push_back(refusal);
-  return LoadByGather(system, session, options, prepared, progress);
+  return NoneWorks(refused);
 }
 
 }  // namespace
 
-std::string Reason(const Failure& failure) {
-  const size_t colon = failure.message.find(": ");
-  return colon == std::string::npos ? failure.message : failure.message.substr(colon + 2);
-}
-
 Result<report::Plan> Load(System& system, const LoadOptions& options, const Progress& progress) {
-  if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
+  if (const auto checked = CheckRoutes(system, options.route); !checked) return Forward(checked);
   system::PreferBootNode(system);
   auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return Forward(recovered);
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
-  auto plan = LoadOneOf(system, *session, options, *prepared, progress);
+  auto plan = FirstThatWorks(system, options, *prepared, progress,
+                             [&](const RouteRow& row) -> Result<report::Plan> {
+                               if (session->state().pending) {
+                                 if (const auto cancelled = session->CancelBuild(); !cancelled)
+                                   return Forward(cancelled);
+                               }
+                               return row.load(system, *session, options, *prepared, progress);
+                             });
   // The arena is gone by now; the journal goes last.
   if (!plan && session->state().pending) (void)session->CancelBuild();
   return plan;
 }
 
 Result<report::Plan> PlanLoad(System& system, const LoadOptions& options) {
-  if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
-  const auto prepared = Prepare(system, options);
+  if (const auto checked = CheckRoutes(system, options.route); !checked) return Forward(checked);
+  auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
-  const bool gather = options.route == Route::kGather;
-  const uint64_t needed =
-      gather ? GatherNeed(prepared->sizes, prepared->kernel.size, system.PageSize())
-             : prepared->shape.pages() * kHugePageSize;
-  if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
-  report::Plan plan = MakePlan(*prepared, options);
-  if (gather) {
-    plan.route_reason = "pages of any size, " + HumanBytes(needed) + ", would be asked for";
-    plan.notes.emplace_back("how much is in place is known when the pages are there");
-  } else {
-    plan.route_reason = "2 MiB pages of " + HumanBytes(needed) + " would be asked for";
-    plan.arena = {{kHugePageSize, prepared->shape.pages()}};
-    plan.bytes_in_place = prepared->kernel.size + prepared->initrd_size + prepared->sizes.dtb_size;
-    if (options.route == Route::kAuto) {
-      plan.notes.emplace_back("without runs that are long enough, gather comes next");
-    }
-  }
-  plan.notes.emplace_back("a dry run: no memory was taken, so no physical address is known");
-  return plan;
+  return FirstThatWorks(
+      system, options, *prepared, [](std::string_view /*step*/) {},
+      [&](const RouteRow& row) -> Result<report::Plan> {
+        report::Plan plan = MakePlan(*prepared, options);
+        if (const auto done = row.plan(system, options, *prepared, plan); !done) {
+          return Forward(done);
+        }
+        plan.notes.emplace_back("a dry run: no memory was taken, so no physical address is known");
+        return plan;
+      });
 }
 
 }  // namespace khop::load

@@ -18,7 +18,8 @@ namespace khop::load {
 using Progress = std::function<void(std::string_view)>;
 
 // Loads, and replaces whatever was loaded before. On failure what was loaded before still is, and
-// nothing else has changed. Returns the plan that was carried out.
+// nothing else has changed. Returns the plan that was carried out, with the reason why each route
+// before the one taken was not (`refused`); if none works, the failure tells all of them.
 Result<report::Plan> Load(system::System& system, const LoadOptions& options,
                           const Progress& progress);
 

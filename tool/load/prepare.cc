@@ -8,6 +8,7 @@
 
 #include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
+#include "tool/load/routes.h"
 #include "tool/system/cpu_granules.h"
 
 namespace khop::load {
@@ -177,13 +178,13 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
   prepared.sizes.text_offset = prepared.header.text_offset;
   prepared.sizes.image_size = prepared.header.image_size;
   prepared.sizes.initrd_size = prepared.initrd_size;
-  const Route first = options.route == Route::kAuto ? Route::kInPlace : options.route;
+  const Route first = options.route == Route::kAuto ? Routes().front().route : options.route;
   if (auto done = SetRoute(system, options, first, prepared); !done) return Forward(done);
   return prepared;
 }
 
 Result<void> SetRoute(System& system, const LoadOptions& options, Route route, Prepared& prepared) {
-  prepared.tree_options.route = route == Route::kGather ? "gather" : "in-place";
+  prepared.tree_options.route = RouteName(route);
   // The size depends on no address, so this is that of the final tree.
   const auto sized = devicetree::BuildNextTree(*prepared.tree, prepared.tree_options);
   if (!sized) return Forward(sized);

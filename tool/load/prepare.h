@@ -27,7 +27,7 @@
 namespace khop::load {
 
 enum class Route : uint8_t {
-  kAuto,  // the first that works, in this order
+  kAuto,  // the first that works, in the order of Routes()
   kInPlace,
   kGather,
 };

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The routes, each from nothing to a kernel that is loaded. What they took is given back if they
-// fail; the journal of the session is the caller's to cancel.
+// The routes, each from nothing to a kernel that is loaded, and the order in which auto tries them.
+// What a route took is given back if it fails; the journal of the session is the caller's to
+// cancel.
 #pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
 
 #include "tool/base/error.h"
 #include "tool/load/load.h"
@@ -10,10 +15,37 @@
 
 namespace khop::load {
 
+struct RouteRow {
+  Route route = Route::kAuto;
+  std::string_view name;  // of --route, in plans and in the next kernel's tree
+  // Whether the running kernel lets khop go this way at all (CheckKexec or its like).
+  Result<void> (*check)(system::System& system) = nullptr;
+  // Completes a plan as far as it is known without taking anything; refuses what it can foresee.
+  Result<void> (*plan)(system::System& system, const LoadOptions& options, const Prepared& prepared,
+                       report::Plan& plan) = nullptr;
+  Result<report::Plan> (*load)(system::System& system, Session& session, const LoadOptions& options,
+                               const Prepared& prepared, const Progress& progress) = nullptr;
+};
+
+// All of them, in the order of auto. To add a route: a file with its functions, declared below, a
+// value of Route, and a row.
+std::span<const RouteRow> Routes();
+
+// Empty for kAuto.
+std::string_view RouteName(Route route);
+
+// Whether auto goes on to the next route after this failure. It never does after a refusal that a
+// policy about the payload made (a signature, IMA).
+bool NextRouteMayWork(ExitCode code);
+
+Result<void> PlanInPlace(system::System& system, const LoadOptions& options,
+                         const Prepared& prepared, report::Plan& plan);
 Result<report::Plan> LoadInPlace(system::System& system, Session& session,
                                  const LoadOptions& options, const Prepared& prepared,
                                  const Progress& progress);
 
+Result<void> PlanByGather(system::System& system, const LoadOptions& options,
+                          const Prepared& prepared, report::Plan& plan);
 Result<report::Plan> LoadByGather(system::System& system, Session& session,
                                   const LoadOptions& options, const Prepared& prepared,
                                   const Progress& progress);

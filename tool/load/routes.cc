@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+#include "tool/load/routes.h"
+
+#include <algorithm>
+#include <array>
+
+#include "tool/system/kexec_state.h"
+
+namespace khop::load {
+namespace {
+
+constexpr std::array kRoutes = {
+    RouteRow{.route = Route::kInPlace,
+             .name = "in-place",
+             .check = system::CheckKexec,
+             .plan = PlanInPlace,
+             .load = LoadInPlace},
+    RouteRow{.route = Route::kGather,
+             .name = "gather",
+             .check = system::CheckKexec,
+             .plan = PlanByGather,
+             .load = LoadByGather},
+};
+
+}  // namespace
+
+std::span<const RouteRow> Routes() { return kRoutes; }
+
+std::string_view RouteName(Route route) {
+  const auto* const row = std::ranges::find(kRoutes, route, &RouteRow::route);
+  return row == kRoutes.end() ? std::string_view() : row->name;
+}
+
+bool NextRouteMayWork(ExitCode code) {
+  static constexpr std::array kAboutTheRoute = {
+      // Memory, and limits on the kind of memory that a route takes.
+      ExitCode::kNoMemory, ExitCode::kNoContiguousMemory, ExitCode::kMemoryLimit,
+      ExitCode::kUnsafeSystem,
+      // The system call that it goes by.
+      ExitCode::kKexecNotBuilt, ExitCode::kLockdown, ExitCode::kNoRoute};
+  return std::ranges::find(kAboutTheRoute, code) != kAboutTheRoute.end();
+}
+
+std::string Reason(const Failure& failure) {
+  const size_t colon = failure.message.find(": ");
+  return colon == std::string::npos ? failure.message : failure.message.substr(colon + 2);
+}
+
+}  // namespace khop::load
