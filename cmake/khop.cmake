@@ -16,6 +16,12 @@ if(KHOP_SANITIZE)
   target_link_options(khop_options INTERFACE -fsanitize=address,undefined)
 endif()
 
+# For folders whose tests run the same code thousands of times.
+macro(khop_quick_tests)
+  if(KHOP_SANITIZE)
+    add_compile_options(-O1)
+  endif()
+endmacro()
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(KHOP_TARGET_ARM64 TRUE)
@@ -33,10 +39,11 @@ function(khop_library name)
   endif()
 endfunction()
 
-# khop_test(NAME SOURCES... DEPS... LABEL unit): one GoogleTest program, one ctest test.
+# khop_test(NAME SOURCES... DEPS... LABEL unit SHARDS 1): one GoogleTest program, one ctest test, or
+# several that share its tests.
 # GoogleTest comes from the host; on the cross target such tests are not declared.
 function(khop_test name)
-  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "SOURCES;DEPS;DEFINITIONS" ${ARGN})
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT;SHARDS" "SOURCES;DEPS;DEFINITIONS" ${ARGN})
   if(KHOP_ARM64_BUILD)
     return()
   endif()
@@ -50,8 +57,18 @@ function(khop_test name)
   add_executable(${name} ${arg_SOURCES})
   target_compile_definitions(${name} PRIVATE ${arg_DEFINITIONS})
   target_link_libraries(${name} PRIVATE ${arg_DEPS} khop_options GTest::gtest_main GTest::gmock)
-  add_test(NAME ${arg_LABEL}.${name} COMMAND ${name})
-  set_tests_properties(${arg_LABEL}.${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+  if(NOT arg_SHARDS)
+    add_test(NAME ${arg_LABEL}.${name} COMMAND ${name})
+    set_tests_properties(${arg_LABEL}.${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+    return()
+  endif()
+  foreach(shard RANGE 1 ${arg_SHARDS})
+    math(EXPR index "${shard} - 1")
+    add_test(NAME ${arg_LABEL}.${name}.${shard} COMMAND ${name})
+    set_tests_properties(${arg_LABEL}.${name}.${shard} PROPERTIES LABELS ${arg_LABEL}
+      TIMEOUT ${arg_TIMEOUT}
+      ENVIRONMENT "GTEST_TOTAL_SHARDS=${arg_SHARDS};GTEST_SHARD_INDEX=${index}")
+  endforeach()
 endfunction()
 
 # The environment of everything in core/ when no operating system is there: no heap, exceptions,

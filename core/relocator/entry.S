@@ -26,6 +26,10 @@
         .macro stack_range, base, end
         adr     x2, khop_blob
         ldr     \base, [x2, #BLOB_STACK_OFFSET]
+        // The stack comes next to the blob, within a granule of 64 KiB. Of a damaged offset no more
+        // is believed than what stays near: far away may be a device or nothing, and last words
+        // on such a stack never end. CheckHeader refuses it.
+        ubfx    \base, \base, #0, #17
         add     \base, \base, x2
         ldr     \end, [x2, #BLOB_STACK_SIZE]
         // At most a granule of 64 KiB: over a damaged size loops by cache line would take for ever.

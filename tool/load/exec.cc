@@ -64,6 +64,16 @@ void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
       {"persistence", shm.has_value(), shm ? "the memory outlives khop" : Reason(shm.error())});
 }
 
+// Whether pages and destinations are as they were at the load. Errors: as AdoptLoaded's.
+Result<bool> IsAsPlanned(System& system, const Loaded& loaded) {
+  uint64_t moved = 0;
+  const auto arena = AdoptLoaded(system, loaded, &moved);
+  if (!arena) return Forward(arena);
+  const auto trouble = FindTrouble(system, loaded, *arena);
+  if (!trouble) return Forward(trouble);
+  return moved == 0 && trouble->empty();
+}
+
 }  // namespace
 
 Result<report::Plan> LoadedPlan(System& system) {
@@ -153,16 +163,20 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     const uint64_t available = system::MemAvailable(system).value_or(0);
     (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
   }
-  if (const auto still = CheckStillLoaded(system); !still) return still;
-  progress("handing the control area to the kernel once more");
-  if (const auto again = session->LoadAgain(); !again) {
-    const ExitCode code = again.error().code;
-    // What is loaded may be started when loading has been turned off since.
-    if (code != ExitCode::kKexecDisabled && code != ExitCode::kLoadLimit &&
-        code != ExitCode::kLockdown) {
-      return again;
+  // A new plan will be loaded anyhow, and that load may be the last that is allowed.
+  const auto as_planned = IsAsPlanned(system, session->state().current.value());
+  if (!as_planned) return Forward(as_planned);
+  if (*as_planned) {
+    progress("handing the control area to the kernel once more");
+    if (const auto again = session->LoadAgain(); !again) {
+      const ExitCode code = again.error().code;
+      // What is loaded may be started when loading has been turned off since.
+      if (code != ExitCode::kKexecDisabled && code != ExitCode::kLoadLimit &&
+          code != ExitCode::kLockdown) {
+        return again;
+      }
+      progress(again.error().message + "; taking what is loaded for khop's own");
     }
-    progress(again.error().message + "; taking what is loaded for khop's own");
   }
   progress("checking that the loaded kernel is intact");
   auto arena = MakeSound(system, *session, progress);

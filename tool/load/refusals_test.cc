@@ -126,6 +126,25 @@ TEST(LoadLimitTest, WhatNeedsAnotherLoadIsRefusedAndKept) {
   }
 }
 
+// Exec begins by loading what is loaded once more, but not when the new plan needs the last load.
+TEST(LoadLimitTest, TheLastLoadIsTheNewPlans) {
+  GatherMachine machine(1, 500);
+  ASSERT_TRUE(machine.Load(machine.Options()));
+  machine.system.NewProcess();
+  const uint64_t from = machine.system.Held(kTestPage).front();
+  const uint64_t to = machine.system.base_pages.front();
+  machine.system.base_pages.front() = from;
+  machine.system.Migrate(from, to);
+  machine.system.SetFile(kLimit, "1\n");
+  machine.system.meanwhile = [&](std::string_view call) {
+    if (call == "KexecLoad") machine.system.SetFile(kLimit, "0\n");
+  };
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(machine.system.kexec_loads, 2);
+  EXPECT_EQ(machine.system.reboots, 1);
+}
+
 // The payload lies in memory that root can write, which is what lockdown is to keep from running.
 TEST(LockdownTest, SinceTheLoadStopsExec) {
   TestMachine machine;

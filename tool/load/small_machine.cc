@@ -12,12 +12,16 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 
+const TestMachine::Files& SmallFiles() {
+  static const TestMachine::Files files = {{"/boot/Image", TestImage(20'000, 40'000)},
+                                           {"/boot/initrd", std::string(10'000, 'i')}};
+  return files;
+}
+
 }  // namespace
 
-SmallMachine::SmallMachine(Route wanted, uint64_t own_pool) : route(wanted) {
-  static const std::string image = TestImage(20'000, 40'000);
-  system.SetFile("/boot/Image", image);
-  system.SetFile("/boot/initrd", std::string(10'000, 'i'));
+SmallMachine::SmallMachine(Route wanted, uint64_t own_pool)
+    : TestMachine(SmallFiles()), route(wanted) {
   if (route == Route::kInPlace) {
     system.free_pages.resize(16);
     system.SetPool(own_pool);

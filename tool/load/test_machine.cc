@@ -63,11 +63,16 @@ std::vector<std::byte> TestBlob() {
   return blob;
 }
 
-TestMachine::TestMachine() {
-  static const std::string image = TestImage(3'500'000, 3'700'000);  // made once: it takes its time
-  system.SetFile("/boot/Image", image);
-  system.SetFile("/boot/initrd", std::string(1'000'001, 'i'));
-  system.SetFile("/boot/more", std::string(77, 'm'));
+const TestMachine::Files& TestMachine::BigFiles() {
+  // Made once: it takes its time.
+  static const Files files = {{"/boot/Image", TestImage(3'500'000, 3'700'000)},
+                              {"/boot/initrd", std::string(1'000'001, 'i')},
+                              {"/boot/more", std::string(77, 'm')}};
+  return files;
+}
+
+TestMachine::TestMachine(const Files& files) {
+  for (const auto& [path, text] : files) system.SetFile(path, text);
   system.SetFile("/sys/firmware/fdt", TestTree());
   for (uint64_t page = 0; page < 64; ++page) {
     system.free_pages.push_back(0x50000000 + (page << 21));

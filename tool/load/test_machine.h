@@ -20,8 +20,9 @@ std::string TestTree(uint32_t memory_size = 0);
 std::vector<std::byte> TestBlob();
 
 struct TestMachine {
+  using Files = std::map<std::string, std::string>;
   // 1 GiB at 0x40000000, of which the pages from 0x50000000 on are free in order.
-  TestMachine();
+  TestMachine() : TestMachine(BigFiles()) {}
   LoadOptions Options() const;
 
   // What has to be the same after a load that failed, and after unload.
@@ -37,6 +38,12 @@ struct TestMachine {
 
   system::FakeSystem system;
   std::vector<std::byte> blob = TestBlob();
+
+ protected:
+  explicit TestMachine(const Files& files);  // with these
+
+ private:
+  static const Files& BigFiles();
 };
 
 inline void NoProgress(std::string_view /*step*/) {}

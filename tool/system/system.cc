@@ -33,9 +33,10 @@ SysResult<std::string> ReadFile(System& system, const std::string& path, uint64_
   const auto file = File::Open(system, path, OpenMode::kRead);
   if (!file) return std::unexpected(file.error());
   std::string text;
-  // procfs and sysfs report size 0 or 4096: read until the end, whatever stat says.
-  std::string buffer(size_t{64} * 1024, '\0');
-  for (;;) {
+  // procfs and sysfs report size 0 or 4096: read until the end, whatever stat says. Most files are
+  // small; for those that are not, fewer calls.
+  std::string buffer(size_t{8} * 1024, '\0');
+  for (;; buffer.resize(size_t{64} * 1024)) {
     const auto got = system.Read(file->fd(), std::as_writable_bytes(std::span(buffer)));
     if (!got) return std::unexpected(got.error());
     if (*got == 0) return text;

@@ -4,7 +4,8 @@
 # reset, never the next kernel. What the loader fills in in the blob's header is behind no checksum
 # but that of the last words: there a flip may also go without a line, or do no harm at all.
 execute_process(
-  COMMAND ${QEMU} -M virt -cpu cortex-a57 -m 256M -display none -monitor none -serial stdio -nic none
+  # tb-size: each reset brings new code to translate, and QEMU would keep all of it.
+  COMMAND ${QEMU} -M virt -accel tcg,tb-size=64 -cpu cortex-a57 -m 256M -display none -monitor none -serial stdio -nic none
     -semihosting-config enable=on,target=native,arg=flips,arg=${WORDS} -kernel ${PROGRAM}
   RESULT_VARIABLE status OUTPUT_VARIABLE said TIMEOUT 570)
 string(REPLACE "\r" "" said "${said}")
