@@ -48,7 +48,7 @@ constexpr uint32_t LastWordsCheck(const LastWords& w) {
 struct BlobParameters {
   LastWords last_words;
   uint64_t handoff_offset;
-  uint64_t stack_offset;  // multiple of the granule; the stack's lowest byte
+  uint64_t stack_offset;  // multiple of the granule, at most 64 KiB; the stack's lowest byte
   uint64_t stack_size;    // at least kMinStackSize, a multiple of 64
 };
 
