@@ -6,6 +6,7 @@
 
 #include "tool/load/gather.h"
 #include "tool/load/load.h"
+#include "tool/load/reserved.h"
 #include "tool/load/routes.h"
 #include "tool/load/session.h"
 #include "tool/system/kexec_state.h"
@@ -21,7 +22,51 @@ std::unexpected<Failure> NothingLoaded() {
   return Fail(ExitCode::kNothingLoaded, "khop", "no kernel is loaded", "load one with khop load");
 }
 
-void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
+// What the crash slot has, and whose it is.
+Result<report::CrashStatus> GetCrash(System& system, const State& state) {
+  report::CrashStatus crash;
+  const auto loaded = system::CrashLoaded(system);
+  if (!loaded) return Forward(loaded);
+  const auto map = system::ReadMemoryMap(system);
+  if (!map) return Forward(map);
+  for (const PhysRange& range : map->crash) {
+    crash.reservation.push_back({"reservation", range.start.value, range.size, 0});
+  }
+  if (!*loaded) {
+    if (state.crash) crash.note = "another tool has unloaded the one that khop loaded";
+    return crash;
+  }
+  if (state.crash_unsure) {
+    crash.loaded_by = report::LoadedBy::kOther;
+    crash.note = "by a khop that died at it, or by another tool";
+    return crash;
+  }
+  if (!state.crash) {
+    crash.loaded_by = report::LoadedBy::kOther;
+    return crash;
+  }
+  crash.loaded_by = report::LoadedBy::kKhop;
+  crash.loaded_at = state.crash->loaded_at;
+  crash.kernel = state.crash->plan.kernel.path;
+  crash.kernel_version = state.crash->plan.kernel_version;
+  crash.initrds = state.crash->initrds;
+  crash.command_line = state.crash->command_line;
+  crash.entry = state.crash->plan.control.start;
+  crash.segments = state.crash->plan.segments;
+  crash.with_payload = state.crash->with_payload;
+  return crash;
+}
+
+void AddReservedChecks(System& system, const State& state, report::Status& status) {
+  const auto sound = CheckReserved(system, state);
+  status.checks.push_back({"reservation", sound.has_value(),
+                           sound ? "it covers the payload, and the crash slot is as khop left it"
+                                 : Reason(sound.error())});
+}
+
+void AddChecks(System& system, const State& state, report::Status& status) {
+  const Loaded& loaded = *state.current;
+  const bool reserved = loaded.plan.route == kReservedRoute;
   uint64_t moved = 0;
   const auto arena = AdoptLoaded(system, loaded, &moved);
   if (!arena) {
@@ -48,7 +93,9 @@ void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
     }
     status.checks.push_back({"destinations", trouble && (trouble->empty() || allowed), detail});
   }
-  if (loaded.verified.empty()) {
+  if (reserved) {
+    AddReservedChecks(system, state, status);
+  } else if (loaded.verified.empty()) {
     status.notes.emplace_back("loaded with --verify none: contents cannot be checked");
   } else {
     const auto contents = CheckContents(system, loaded, *arena);
@@ -89,11 +136,12 @@ Result<report::Status> GetStatus(System& system) {
   if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
   const auto in_kernel = system::KexecLoaded(system);
   if (!in_kernel) return Forward(in_kernel);
-  status.crash_loaded =
-      system::ReadNumber(system, "/sys/kernel/kexec_crash_loaded").value_or(0) != 0;
   const auto session = Session::Open(system);
   if (!session) return Forward(session);
   const State& state = session->state();
+  auto crash = GetCrash(system, state);
+  if (!crash) return Forward(crash);
+  status.crash = *std::move(crash);
   if (state.pending) {
     status.checks.push_back(
         {"leftovers", false, "a khop died at work; the next load or unload cleans up"});
@@ -130,7 +178,7 @@ Result<report::Status> GetStatus(System& system) {
   status.bytes_to_move = loaded.plan.bytes_to_move;
   status.moves = loaded.plan.moves;
   status.digest = loaded.plan.digest;
-  AddChecks(system, loaded, status);
+  AddChecks(system, state, status);
   return status;
 }
 
@@ -163,6 +211,10 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     const uint64_t available = system::MemAvailable(system).value_or(0);
     (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
   }
+  const bool reserved = session->state().current->plan.route == kReservedRoute;
+  if (reserved) {
+    if (const auto sound = CheckReserved(system, session->state()); !sound) return sound;
+  }
   // A new plan will be loaded anyhow, and that load may be the last that is allowed.
   const auto as_planned = IsAsPlanned(system, session->state().current.value());
   if (!as_planned) return Forward(as_planned);
@@ -182,7 +234,10 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   auto arena = MakeSound(system, *session, progress);
   if (!arena) return Forward(arena);
   const Loaded& loaded = *session->state().current;
-  if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
+  // The reservation cannot be mapped: what lies there was looked at above.
+  if (!reserved) {
+    if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
+  }
   if (mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system")) {
     progress("asking systemd to shut down and jump");
     const auto status = system.Run({"systemctl", "kexec"});

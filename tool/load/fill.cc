@@ -108,7 +108,8 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
                 .digest_kind = options.digest,
                 .verified = std::move(filled.digests.verified),
                 .mmu = options.mmu,
-                .taken = {}};
+                .taken = {},
+                .bounds = prepared.bounds};
   report::Plan& plan = loaded.plan;
   plan.entry = placed.image.value;
   plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},

@@ -79,6 +79,17 @@ class FakeSystem final : public System {
     std::vector<std::byte> bytes;
   };
   std::unique_ptr<LoadedImage> loaded;
+  // What a panic would start. Its segments' bytes are in `reserved_memory`, by page; they stay
+  // there when it is unloaded.
+  struct CrashImage {
+    uint64_t entry = 0;
+    std::vector<PhysRange> segments;
+  };
+  std::unique_ptr<CrashImage> crash;
+  std::map<uint64_t, std::vector<std::byte>> reserved_memory;
+  // Adds a range to what crashkernel= reserved.
+  void Reserve(PhysRange range);
+  int crash_error = 0;  // what every crash load fails with, once the image before is lost
   int kexec_error = 0;                // what every kexec_load fails with
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
@@ -135,6 +146,7 @@ class FakeSystem final : public System {
   SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
+  SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override {}

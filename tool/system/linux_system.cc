@@ -227,7 +227,10 @@ SysResult<void> LinuxSystem::PreferNode(int node) {
   });
 }
 
-SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+namespace {
+
+SysResult<void> RawKexecLoad(PhysAddr entry, std::span<const KexecSegment> segments,
+                             unsigned long flags) {
   if (segments.size() > kMaxSegments) return std::unexpected(Errno{EINVAL});
   std::array<kexec_segment, kMaxSegments> raw = {};
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -239,8 +242,20 @@ SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegm
   }
   // No flag but the architecture's 0: an unknown one makes some kernels refuse (EINVAL).
   return Check([&] {
-    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(), KEXEC_ARCH_DEFAULT);
+    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(),
+                   KEXEC_ARCH_DEFAULT | flags);
   });
+}
+
+}  // namespace
+
+SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+  return RawKexecLoad(entry, segments, 0);
+}
+
+SysResult<void> LinuxSystem::KexecLoadCrash(PhysAddr entry,
+                                            std::span<const KexecSegment> segments) {
+  return RawKexecLoad(entry, segments, KEXEC_ON_CRASH);
 }
 
 Errno LinuxSystem::KexecProbe() {
