@@ -85,9 +85,11 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) 
                    "whether the relocator turns the MMU and caches on: auto, on or off")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->type_name("MODE");
-  verb->add_option("--verify", arguments.verify,
-                   "what the relocator checks before the jump: sha256, crc32c or none")
-      ->check(CLI::IsMember({"sha256", "crc32c", "none"}))
+  verb->add_option(
+          "--verify", arguments.verify,
+          "what is checked before the jump: sha256, crc32c or none by the relocator; early: "
+          "sha256 by all CPUs at exec --now, just before reboot(2)")
+      ->check(CLI::IsMember({"sha256", "crc32c", "none", "early"}))
       ->type_name("KIND");
   AddJson(verb, arguments);
   AddVerbose(verb, arguments);
@@ -101,7 +103,11 @@ void AddAll(CLI::App& app, Arguments& arguments) {
       AddVerb(app, arguments, Verb::kLoad, "load", "Load a kernel, to be started by exec"),
       arguments, /*kernel_required=*/true);
   CLI::App* const exec = AddVerb(app, arguments, Verb::kExec, "exec", "Start the loaded kernel");
-  exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
+  auto* const now =
+      exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
+  exec->add_flag("--park-cpus", arguments.command.park_cpus,
+                 "with --now: take the other CPUs offline before the jump, one by one")
+      ->needs(now);
   AddJson(exec, arguments);
   AddVerbose(exec, arguments);
   AddJson(AddVerb(app, arguments, Verb::kUnload, "unload", "Give the loaded kernel's memory back"),
@@ -131,6 +137,7 @@ Command Finish(Arguments arguments) {
   if (arguments.mmu == "on") options.mmu = load::MmuMode::kOn;
   if (arguments.mmu == "off") options.mmu = load::MmuMode::kOff;
   if (arguments.verify == "none") options.digest = handoff::DigestKind::kNone;
+  options.early = arguments.verify == "early";
   if (arguments.verify == "crc32c") options.digest = handoff::DigestKind::kCrc32c;
   return std::move(arguments.command);
 }

@@ -18,6 +18,7 @@ struct Command {
   Verb verb = Verb::kHelp;
   load::LoadOptions load;  // load, plan; no kernel: plan of what is loaded
   bool now = false;        // exec
+  bool park_cpus = false;  // exec, with now
   bool json = false;
   bool verbose = false;
   std::string topic;  // help: a verb, "exit-codes" or nothing

@@ -42,6 +42,7 @@ struct LoadOptions {
   Route route = Route::kAuto;
   MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
+  bool early = false;  // with kSha256: verified by exec, just before reboot(2), and not again
   std::span<const std::byte> blob;  // the relocator, its BlobHeader first
 };
 
