@@ -114,9 +114,11 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) 
                    "whether the relocator turns the MMU and caches on: auto, on or off")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->type_name("MODE");
-  verb->add_option("--verify", arguments.verify,
-                   "what the relocator checks before the jump: sha256, crc32c or none")
-      ->check(CLI::IsMember({"sha256", "crc32c", "none"}))
+  verb->add_option(
+          "--verify", arguments.verify,
+          "what is checked before the jump: sha256, crc32c or none by the relocator; early: "
+          "sha256 by all CPUs at exec --now, just before reboot(2)")
+      ->check(CLI::IsMember({"sha256", "crc32c", "none", "early"}))
       ->type_name("KIND");
   AddAddress(verb, "--mem-min", options.mem_min, "put the payload here or above: 0x…, 64M, …");
   AddAddress(verb, "--mem-max", options.mem_max, "put the payload below this");
@@ -151,7 +153,11 @@ void AddAll(CLI::App& app, Arguments& arguments) {
     crash->excludes(load->get_option(other));
   }
   CLI::App* const exec = AddVerb(app, arguments, Verb::kExec, "exec", "Start the loaded kernel");
-  exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
+  auto* const now =
+      exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
+  exec->add_flag("--park-cpus", arguments.command.park_cpus,
+                 "with --now: take the other CPUs offline before the jump, one by one")
+      ->needs(now);
   AddJson(exec, arguments);
   AddVerbose(exec, arguments);
   CLI::App* const unload =
@@ -191,6 +197,7 @@ Command Finish(Arguments arguments) {
   if (arguments.mmu == "on") options.mmu = load::MmuMode::kOn;
   if (arguments.mmu == "off") options.mmu = load::MmuMode::kOff;
   if (arguments.verify == "none") options.digest = handoff::DigestKind::kNone;
+  options.early = arguments.verify == "early";
   if (arguments.verify == "crc32c") options.digest = handoff::DigestKind::kCrc32c;
   return std::move(arguments.command);
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 // What happens to a loaded kernel: looked at, started, given back.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "tool/load/gather.h"
 #include "tool/load/load.h"
 #include "tool/load/reserved.h"
 #include "tool/load/routes.h"
 #include "tool/load/session.h"
+#include "tool/system/cpus.h"
 #include "tool/system/kexec_state.h"
 #include "tool/system/numa.h"
 
@@ -230,15 +233,34 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
       progress(again.error().message + "; taking what is loaded for khop's own");
     }
   }
+  const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
+  if (!orderly) {
+    // Before the checks, so that they are the last thing.
+    progress("writing file systems back");
+    system.Sync();
+  }
   progress("checking that the loaded kernel is intact");
-  auto arena = MakeSound(system, *session, progress);
-  if (!arena) return Forward(arena);
+  std::optional<Arena> arena;
+  auto sound = MakeSound(system, *session, progress);
+  if (!sound) return Forward(sound);
+  arena.emplace(std::move(*sound));
   const Loaded& loaded = *session->state().current;
-  // The reservation cannot be mapped: what lies there was looked at above.
+  // The reservation cannot be mapped: CheckReserved() looked at what it could, and the relocator
+  // verifies the rest.
+  const bool early = loaded.plan.digest == "early" && !reserved;
+  const auto set_stamp = [&](uint64_t time, uint64_t word) {
+    const PhysAddr at{session->state().current->stamp};
+    const std::array<uint64_t, 2> words = {time, word};
+    const std::span<std::byte> stamp = arena->At({at, sizeof(words)});
+    memcpy(stamp.data(), words.data(), stamp.size());
+    system.CleanToPoc(stamp.data(), stamp.size());
+  };
+  // Whatever an exec before this one has left is not of this one.
+  set_stamp(0, 0);
   if (!reserved) {
     if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
   }
-  if (mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system")) {
+  if (orderly) {
     progress("asking systemd to shut down and jump");
     const auto status = system.Run({"systemctl", "kexec"});
     if (!status) return FailErrno(ExitCode::kSystemCall, "systemctl", status.error().value);
@@ -248,15 +270,26 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     }
     return {};
   }
-  progress("writing file systems back and jumping");
-  system.Sync();
+  std::optional<system::ParkedCpus> parked;  // back online if this returns
+  if (mode == ExecMode::kParked) {
+    auto done = system::ParkedCpus::Park(system, progress);
+    if (!done) return Forward(done);
+    parked.emplace(std::move(*done));
+    progress(std::to_string(parked->count()) + " CPUs are offline");
+    // That took its time and memory of the kernel's: nothing may have moved, and nobody may have
+    // taken a destination.
+    arena.reset();
+    auto again = MakeSound(system, *session, progress);
+    if (!again) return Forward(again);
+    arena.emplace(std::move(*again));
+  }
+  progress("jumping");
   // The last thing before the system call: where the blackout starts.
-  const std::span<std::byte> stamp = arena->At({{loaded.stamp}, sizeof(uint64_t)});
   const uint64_t now = system.Counter();
-  memcpy(stamp.data(), &now, sizeof(now));
-  system.CleanToPoc(stamp.data(), stamp.size());
+  set_stamp(now, early ? handoff::EarlyWord(now) : 0);
   const auto rebooted = system.Reboot(system::RebootMode::kKexec);
   if (!rebooted) {
+    set_stamp(0, 0);
     return FailErrno(ExitCode::kSystemCall, "reboot", rebooted.error().value,
                      "the kernel is still loaded; look at the kernel log");
   }

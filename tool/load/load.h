@@ -43,6 +43,7 @@ Result<bool> Unload(system::System& system);
 
 enum class ExecMode : uint8_t {
   kNow,      // reboot(2) at once, after sync(2)
+  kParked,   // as kNow, the other CPUs taken offline before it
   kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
 };
 

@@ -85,7 +85,7 @@ std::string RenderText(const Status& status) {
     page.Field("Payload", PayloadText(status.bytes_in_place, status.bytes_to_move, status.moves));
     if (!status.mmu.empty()) page.Field("MMU", MmuText(status.mmu, status.mmu_reason));
     page.Field("Arena", ArenaText(status.arena));
-    page.Field("Digest", status.digest);
+    page.Field("Digest", status.digest == "early" ? "sha256, early: at exec --now" : status.digest);
   }
   page.Field("Crash image", CrashHeadline(status.crash));
   for (const Check& check : status.checks) {

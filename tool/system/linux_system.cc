@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/mempolicy.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/file.h>
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -359,5 +361,13 @@ SysResult<void> LinuxSystem::ReadDeviceMemory(PhysAddr address, std::span<std::b
 }
 
 uint64_t LinuxSystem::Hwcap() { return getauxval(AT_HWCAP); }
+
+unsigned LinuxSystem::CpuCount() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  // Machines with more than 1024 CPUs do not fit: they have enough all the same.
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return 1;
+  return std::max(static_cast<unsigned>(CPU_COUNT(&cpus)), 1U);
+}
 
 }  // namespace khop::system

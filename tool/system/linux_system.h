@@ -48,6 +48,7 @@ class LinuxSystem final : public System {
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override;
+  unsigned CpuCount() override;
 };
 
 }  // namespace khop::system

@@ -136,6 +136,8 @@ class System {
   virtual SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) = 0;
   // HWCAP bits of the running kernel's CPUs, AT_HWCAP.
   virtual uint64_t Hwcap() = 0;
+  // CPUs that this process may run on, at least 1.
+  virtual unsigned CpuCount() = 0;
 };
 
 // A descriptor closed at the end of its scope.
