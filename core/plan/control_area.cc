@@ -83,7 +83,7 @@ std::expected<ControlAreaLayout, Error> LayOutControlArea(const Hop& hop,
   if (blob.size() < sizeof(header)) return std::unexpected(InvalidArgument(blob.size()));
   memcpy(&header, blob.data(), sizeof(header));
   if (header.magic != relocator::kBlobMagic || header.version != relocator::kBlobVersion ||
-      header.size != blob.size()) {
+      header.size != blob.size() || blob.size() >= relocator::kBlobLimit) {
     return std::unexpected(InvalidArgument(header.magic));
   }
   const auto handoff = LayOutHandoff(hop);

@@ -134,6 +134,9 @@ TEST_F(ControlAreaTest, RefusesWhatIsNoBlob) {
   blob_ = FakeBlob(30'000);
   blob_.pop_back();
   EXPECT_EQ(LayOutControlArea(hop_, blob_).error().code, ErrorCode::kInvalidArgument);
+  // entry.S would not find its stack.
+  blob_ = FakeBlob(relocator::kBlobLimit);
+  EXPECT_EQ(LayOutControlArea(hop_, blob_).error().code, ErrorCode::kInvalidArgument);
   EXPECT_FALSE(LayOutControlArea(hop_, {}));
 }
 

@@ -61,6 +61,8 @@ struct BlobHeader {
 };
 
 inline constexpr uint64_t kMinStackSize = 8192;
+// Every blob is smaller (relocator.ld), so that entry.S knows how far its stack can be.
+inline constexpr uint64_t kBlobLimit = 0x1'0000;
 
 // entry.S uses these numbers.
 static_assert(sizeof(LastWords) == 40 && sizeof(BlobParameters) == 64 && sizeof(BlobHeader) == 80);

@@ -17,7 +17,7 @@ TEST_F(ManyBadDays, KilledInPlace) {
 TEST_F(ManyBadDays, KilledInGather) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("gather", 5);
+  KillEverywhere("gather", 13);
   if (!HasFailure()) ExpectHops();
 }
 

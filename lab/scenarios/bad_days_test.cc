@@ -26,14 +26,14 @@ class BadDays : public BadDayMachine {
 TEST_F(BadDays, KilledInPlace) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("in-place", 47);
+  KillEverywhere("in-place", 97);
   if (!HasFailure()) ExpectHops();
 }
 
 TEST_F(BadDays, KilledInGather) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("gather", 97);
+  KillEverywhere("gather", 311);
   if (!HasFailure()) ExpectHops();
 }
 

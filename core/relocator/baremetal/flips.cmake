@@ -7,12 +7,15 @@ execute_process(
   # tb-size: each reset brings new code to translate, and QEMU would keep all of it.
   COMMAND ${QEMU} -M virt -accel tcg,tb-size=64 -cpu cortex-a57 -m 256M -display none -monitor none -serial stdio -nic none
     -semihosting-config enable=on,target=native,arg=flips,arg=${WORDS} -kernel ${PROGRAM}
-  RESULT_VARIABLE status OUTPUT_VARIABLE said TIMEOUT 570)
+  RESULT_VARIABLE status OUTPUT_VARIABLE said TIMEOUT 1170)
 string(REPLACE "\r" "" said "${said}")
 string(REGEX REPLACE "[][;]" "," said "${said}")
 if(NOT status EQUAL 0 OR NOT said MATCHES "\ndone\n")
   string(LENGTH "${said}" size)
-  math(EXPR from "${size} > 500 ? ${size} - 500 : 0")
+  set(from 0)
+  if(size GREATER 500)
+    math(EXPR from "${size} - 500")
+  endif()
   string(SUBSTRING "${said}" ${from} -1 tail)
   message(FATAL_ERROR "the last flip hung, or the program failed (${status}):\n${tail}")
 endif()
