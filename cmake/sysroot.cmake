@@ -4,7 +4,8 @@
 set(KHOP_SYSROOT_PACKAGES
   libfdt-dev          # device trees
   libcli11-dev        # command line
-  nlohmann-json3-dev) # --json
+  nlohmann-json3-dev  # --json
+  libssl-dev)         # bench/digest counts OpenSSL beside khop
 
 include("${CMAKE_CURRENT_LIST_DIR}/debian-packages.cmake")
 khop_debian_codename(_khop_suite)

@@ -98,3 +98,35 @@ endforeach()
 if(NOT versions)
   message(WARNING "SKIPPED: the lab has no UEFI firmware; the scenarios with it are skipped")
 endif()
+
+# makedumpfile, for guests that capture a dump, with the libraries that it needs: the newest, as it has
+# to know the kernel that died.
+set(dump_libraries ld-linux-aarch64.so.1 libc.so.6 libdw.so.1 libelf.so.1 libz.so.1 libzstd.so.1
+  liblzo2.so.2 liblzma.so.5 libbz2.so.1.0)
+foreach(suite sid forky trixie)
+  set(unpacked "${lab}/packages/makedumpfile")
+  khop_debian_packages(SUITE ${suite} PACKAGES makedumpfile
+    FOLLOW "^(libc6|libdw1|libdw1t64|libelf1|libelf1t64|libbz2-1.0|liblzma5|libzstd1|liblzo2-2|zlib1g)$"
+    EXTRACT "./usr/bin/makedumpfile" "./lib/aarch64-linux-gnu/*.so*" "./usr/lib/aarch64-linux-gnu/*.so*"
+    DESTINATION "${unpacked}" OPTIONAL RESULT versions)
+  if(NOT versions)
+    continue()
+  endif()
+  file(REMOVE_RECURSE "${lab}/makedumpfile")
+  file(MAKE_DIRECTORY "${lab}/makedumpfile/lib")
+  foreach(library IN LISTS dump_libraries)
+    foreach(directory usr/lib lib)
+      set(found "${unpacked}/${directory}/aarch64-linux-gnu/${library}")
+      if(EXISTS "${found}")
+        file(REAL_PATH "${found}" found)
+        file(COPY_FILE "${found}" "${lab}/makedumpfile/lib/${library}")
+      endif()
+    endforeach()
+  endforeach()
+  file(COPY_FILE "${unpacked}/usr/bin/makedumpfile" "${lab}/makedumpfile/makedumpfile")
+  message(STATUS "lab makedumpfile: ${versions}")
+  break()
+endforeach()
+if(NOT versions)
+  message(WARNING "SKIPPED: the lab has no makedumpfile; the scenarios with a dump are skipped")
+endif()

@@ -16,6 +16,7 @@ cmake configures the build
 ninja-build runs the build
 libgtest-dev GoogleTest, for the tests
 libgmock-dev GoogleMock, for the tests
+libbenchmark-dev Google Benchmark, for how planning grows
 libfdt-dev device trees
 device-tree-compiler the trees of the tests
 libcli11-dev the command line of khop

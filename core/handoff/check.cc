@@ -85,8 +85,12 @@ HopFailure CheckTargets(const View& view) {
       header.dtb_size < 40) {
     return {FailureCode::kDeviceTree, header.dtb};
   }
+  const bool early = (header.flags & kVerifyEarly) != 0;
+  if (early && (header.stamp == 0 || view.digest_kind() != DigestKind::kSha256)) {
+    return {FailureCode::kFlags, header.flags};
+  }
   if (header.stamp != 0 &&
-      (!IsAligned(header.stamp, 8) || !InArena(view.arena(), header.stamp, 8))) {
+      (!IsAligned(header.stamp, 8) || !InArena(view.arena(), header.stamp, early ? 16 : 8))) {
     return {FailureCode::kStamp, header.stamp};
   }
   if (header.timeline_offset != 0 &&

@@ -28,7 +28,11 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   directory_ = *directory;
   const Result<GuestImage> next =
       MakeNextGuest(directory_, config.next_padding, 2026,
-                    config.next_carries_kernel ? next_kernel_.image : std::filesystem::path());
+                    config.next_carries_kernel ? next_kernel_.image : std::filesystem::path(),
+                    config.next_with_makedumpfile);
+  if (!next && config.next_with_makedumpfile) {
+    GTEST_SKIP() << next.error().what;
+  }
   MUST(next);
   next_guest_ = *next;
   const std::filesystem::path disk = config.on_disk ? directory_ / "disk.iso" : "";

@@ -117,11 +117,31 @@ Result<Initramfs> BaseGuest(bool with_khop) {
   return guest;
 }
 
+Result<void> AddMakedumpfile(Initramfs& guest) {
+  const std::filesystem::path directory = LabDirectory() / "makedumpfile";
+  std::error_code error;
+  guest.AddDirectory("lib");
+  for (const auto& entry : std::filesystem::directory_iterator(directory / "lib", error)) {
+    guest.AddFile("lib/" + entry.path().filename().string(), entry.path(), 0755);
+  }
+  if (error || !Exists(directory / "makedumpfile")) {
+    return Fail("the lab has no makedumpfile (cmake -P lab/fetch.cmake says why)");
+  }
+  guest.AddFile("bin/makedumpfile", directory / "makedumpfile", 0755);
+  return {};
+}
+
 Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_t padding,
-                                 uint64_t seed, const std::filesystem::path& kernel) {
+                                 uint64_t seed, const std::filesystem::path& kernel,
+                                 bool with_makedumpfile) {
   Result<Initramfs> guest = BaseGuest();
   if (!guest) {
     return std::unexpected(guest.error());
+  }
+  if (with_makedumpfile) {
+    if (const Result<void> added = AddMakedumpfile(*guest); !added) {
+      return std::unexpected(added.error());
+    }
   }
   if (padding != 0) {
     guest->AddPadding("padding", padding, seed);

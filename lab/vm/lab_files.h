@@ -35,6 +35,10 @@ Result<std::filesystem::path> FindGuestFile(const std::string& name);
 // UEFI firmware for QEMU's virt machine (-bios); fails when lab/fetch.cmake could not get it.
 Result<std::filesystem::path> FindEfiFirmware();
 
+// Adds Debian's makedumpfile and its libraries to a guest; fails when lab/fetch.cmake could not get
+// it.
+Result<void> AddMakedumpfile(Initramfs& guest);
+
 // Where a run of this name keeps its console log and images; made empty.
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
 
@@ -49,7 +53,8 @@ struct GuestImage {
   Initramfs::Written written;
 };
 Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_t padding,
-                                 uint64_t seed, const std::filesystem::path& kernel = {});
+                                 uint64_t seed, const std::filesystem::path& kernel = {},
+                                 bool with_makedumpfile = false);
 
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
 // /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has

@@ -79,6 +79,16 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "no-route", "no route can take the kernel to its place"};
     case ExitCode::kSystemCall:
       return {code, "system-call", "a system call failed unexpectedly"};
+    case ExitCode::kNoReservation:
+      return {code, "no-reservation", "no memory is reserved for a crash kernel (crashkernel=)"};
+    case ExitCode::kReservationTooSmall:
+      return {code, "reservation-too-small", "the crash reservation has too little room"};
+    case ExitCode::kCrashSlotTaken:
+      return {code, "crash-slot-taken", "somebody else's crash kernel is loaded"};
+    case ExitCode::kCrashNoRoom:
+      return {code, "crash-no-room", "the crash kernel would have no memory left to run in"};
+    case ExitCode::kBadRegion:
+      return {code, "bad-region", "there is no usable memory between --mem-min and --mem-max"};
     case ExitCode::kInternal:
       return {code, "internal", "a fault in khop: please report it"};
   }

@@ -54,6 +54,12 @@ enum class ExitCode : int {
   kNoRoute = 33,
 
   kSystemCall = 40,
+  kNoReservation = 50,
+  kReservationTooSmall = 51,
+  kCrashSlotTaken = 52,
+  kCrashNoRoom = 53,
+  kBadRegion = 54,
+
   kInternal = 70,
 };
 

@@ -18,6 +18,8 @@ struct Command {
   Verb verb = Verb::kHelp;
   load::LoadOptions load;  // load, plan; no kernel: plan of what is loaded
   bool now = false;        // exec
+  bool crash = false;      // load, unload: the kernel that a panic starts
+  bool park_cpus = false;  // exec, with now
   bool json = false;
   bool verbose = false;
   std::string topic;  // help: a verb, "exit-codes" or nothing

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 // What happens to a loaded kernel: looked at, started, given back.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "tool/load/gather.h"
 #include "tool/load/load.h"
+#include "tool/load/reserved.h"
 #include "tool/load/routes.h"
 #include "tool/load/session.h"
+#include "tool/system/cpus.h"
 #include "tool/system/kexec_state.h"
 #include "tool/system/numa.h"
 
@@ -21,7 +25,51 @@ std::unexpected<Failure> NothingLoaded() {
   return Fail(ExitCode::kNothingLoaded, "khop", "no kernel is loaded", "load one with khop load");
 }
 
-void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
+// What the crash slot has, and whose it is.
+Result<report::CrashStatus> GetCrash(System& system, const State& state) {
+  report::CrashStatus crash;
+  const auto loaded = system::CrashLoaded(system);
+  if (!loaded) return Forward(loaded);
+  const auto map = system::ReadMemoryMap(system);
+  if (!map) return Forward(map);
+  for (const PhysRange& range : map->crash) {
+    crash.reservation.push_back({"reservation", range.start.value, range.size, 0});
+  }
+  if (!*loaded) {
+    if (state.crash) crash.note = "another tool has unloaded the one that khop loaded";
+    return crash;
+  }
+  if (state.crash_unsure) {
+    crash.loaded_by = report::LoadedBy::kOther;
+    crash.note = "by a khop that died at it, or by another tool";
+    return crash;
+  }
+  if (!state.crash) {
+    crash.loaded_by = report::LoadedBy::kOther;
+    return crash;
+  }
+  crash.loaded_by = report::LoadedBy::kKhop;
+  crash.loaded_at = state.crash->loaded_at;
+  crash.kernel = state.crash->plan.kernel.path;
+  crash.kernel_version = state.crash->plan.kernel_version;
+  crash.initrds = state.crash->initrds;
+  crash.command_line = state.crash->command_line;
+  crash.entry = state.crash->plan.control.start;
+  crash.segments = state.crash->plan.segments;
+  crash.with_payload = state.crash->with_payload;
+  return crash;
+}
+
+void AddReservedChecks(System& system, const State& state, report::Status& status) {
+  const auto sound = CheckReserved(system, state);
+  status.checks.push_back({"reservation", sound.has_value(),
+                           sound ? "it covers the payload, and the crash slot is as khop left it"
+                                 : Reason(sound.error())});
+}
+
+void AddChecks(System& system, const State& state, report::Status& status) {
+  const Loaded& loaded = *state.current;
+  const bool reserved = loaded.plan.route == kReservedRoute;
   uint64_t moved = 0;
   const auto arena = AdoptLoaded(system, loaded, &moved);
   if (!arena) {
@@ -48,7 +96,9 @@ void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
     }
     status.checks.push_back({"destinations", trouble && (trouble->empty() || allowed), detail});
   }
-  if (loaded.verified.empty()) {
+  if (reserved) {
+    AddReservedChecks(system, state, status);
+  } else if (loaded.verified.empty()) {
     status.notes.emplace_back("loaded with --verify none: contents cannot be checked");
   } else {
     const auto contents = CheckContents(system, loaded, *arena);
@@ -89,11 +139,12 @@ Result<report::Status> GetStatus(System& system) {
   if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
   const auto in_kernel = system::KexecLoaded(system);
   if (!in_kernel) return Forward(in_kernel);
-  status.crash_loaded =
-      system::ReadNumber(system, "/sys/kernel/kexec_crash_loaded").value_or(0) != 0;
   const auto session = Session::Open(system);
   if (!session) return Forward(session);
   const State& state = session->state();
+  auto crash = GetCrash(system, state);
+  if (!crash) return Forward(crash);
+  status.crash = *std::move(crash);
   if (state.pending) {
     status.checks.push_back(
         {"leftovers", false, "a khop died at work; the next load or unload cleans up"});
@@ -130,7 +181,7 @@ Result<report::Status> GetStatus(System& system) {
   status.bytes_to_move = loaded.plan.bytes_to_move;
   status.moves = loaded.plan.moves;
   status.digest = loaded.plan.digest;
-  AddChecks(system, loaded, status);
+  AddChecks(system, state, status);
   return status;
 }
 
@@ -163,6 +214,10 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     const uint64_t available = system::MemAvailable(system).value_or(0);
     (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
   }
+  const bool reserved = session->state().current->plan.route == kReservedRoute;
+  if (reserved) {
+    if (const auto sound = CheckReserved(system, session->state()); !sound) return sound;
+  }
   // A new plan will be loaded anyhow, and that load may be the last that is allowed.
   const auto as_planned = IsAsPlanned(system, session->state().current.value());
   if (!as_planned) return Forward(as_planned);
@@ -178,12 +233,34 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
       progress(again.error().message + "; taking what is loaded for khop's own");
     }
   }
+  const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
+  if (!orderly) {
+    // Before the checks, so that they are the last thing.
+    progress("writing file systems back");
+    system.Sync();
+  }
   progress("checking that the loaded kernel is intact");
-  auto arena = MakeSound(system, *session, progress);
-  if (!arena) return Forward(arena);
+  std::optional<Arena> arena;
+  auto sound = MakeSound(system, *session, progress);
+  if (!sound) return Forward(sound);
+  arena.emplace(std::move(*sound));
   const Loaded& loaded = *session->state().current;
-  if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
-  if (mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system")) {
+  // The reservation cannot be mapped: CheckReserved() looked at what it could, and the relocator
+  // verifies the rest.
+  const bool early = loaded.plan.digest == "early" && !reserved;
+  const auto set_stamp = [&](uint64_t time, uint64_t word) {
+    const PhysAddr at{session->state().current->stamp};
+    const std::array<uint64_t, 2> words = {time, word};
+    const std::span<std::byte> stamp = arena->At({at, sizeof(words)});
+    memcpy(stamp.data(), words.data(), stamp.size());
+    system.CleanToPoc(stamp.data(), stamp.size());
+  };
+  // Whatever an exec before this one has left is not of this one.
+  set_stamp(0, 0);
+  if (!reserved) {
+    if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
+  }
+  if (orderly) {
     progress("asking systemd to shut down and jump");
     const auto status = system.Run({"systemctl", "kexec"});
     if (!status) return FailErrno(ExitCode::kSystemCall, "systemctl", status.error().value);
@@ -193,15 +270,26 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     }
     return {};
   }
-  progress("writing file systems back and jumping");
-  system.Sync();
+  std::optional<system::ParkedCpus> parked;  // back online if this returns
+  if (mode == ExecMode::kParked) {
+    auto done = system::ParkedCpus::Park(system, progress);
+    if (!done) return Forward(done);
+    parked.emplace(std::move(*done));
+    progress(std::to_string(parked->count()) + " CPUs are offline");
+    // That took its time and memory of the kernel's: nothing may have moved, and nobody may have
+    // taken a destination.
+    arena.reset();
+    auto again = MakeSound(system, *session, progress);
+    if (!again) return Forward(again);
+    arena.emplace(std::move(*again));
+  }
+  progress("jumping");
   // The last thing before the system call: where the blackout starts.
-  const std::span<std::byte> stamp = arena->At({{loaded.stamp}, sizeof(uint64_t)});
   const uint64_t now = system.Counter();
-  memcpy(stamp.data(), &now, sizeof(now));
-  system.CleanToPoc(stamp.data(), stamp.size());
+  set_stamp(now, early ? handoff::EarlyWord(now) : 0);
   const auto rebooted = system.Reboot(system::RebootMode::kKexec);
   if (!rebooted) {
+    set_stamp(0, 0);
     return FailErrno(ExitCode::kSystemCall, "reboot", rebooted.error().value,
                      "the kernel is still loaded; look at the kernel log");
   }

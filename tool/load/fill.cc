@@ -26,6 +26,8 @@ std::string DigestName(handoff::DigestKind kind) {
   return "none";
 }
 
+constexpr const char* kEarly = "early";
+
 std::string HexText(std::span<const std::byte> bytes) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
@@ -38,20 +40,22 @@ std::string HexText(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<void> Digests::Add(PhysRange range) {
-  const uint32_t digest_size = handoff::DigestSize(kind_);
-  if (digest_size == 0 || range.empty()) return {};
-  const auto pieces = DigestPieces(arena_, range, kind_, features_);
-  if (!pieces) return Forward(pieces);
-  verify.push_back(
-      {range.start.value, range.size, static_cast<uint32_t>(bytes.size() / digest_size), 0});
-  Verified entry{range.start.value, range.size, {}};
-  for (size_t at = 0; at < pieces->size(); at += digest_size) {
-    entry.digests.push_back(HexText(std::span(*pieces).subspan(at, digest_size)));
+Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind) {
+  const auto ranges = digester.Finish();
+  if (!ranges) return Forward(ranges);
+  const uint32_t digest_size = handoff::DigestSize(kind);
+  Digests all;
+  for (const auto& [range, digests] : *ranges) {
+    all.verify.push_back(
+        {range.start.value, range.size, static_cast<uint32_t>(all.bytes.size() / digest_size), 0});
+    Verified entry{range.start.value, range.size, {}};
+    for (size_t at = 0; at < digests.size(); at += digest_size) {
+      entry.digests.push_back(HexText(std::span(digests).subspan(at, digest_size)));
+    }
+    all.verified.push_back(std::move(entry));
+    all.bytes.insert(all.bytes.end(), digests.begin(), digests.end());
   }
-  verified.push_back(std::move(entry));
-  bytes.insert(bytes.end(), pieces->begin(), pieces->end());
-  return {};
+  return all;
 }
 
 plan::Hop Filled::Complete(plan::Hop hop) const {
@@ -75,12 +79,16 @@ report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options) {
   }
   plan.command_line = prepared.tree_options.command_line;
   plan.dtb_source = prepared.dtb_source;
-  plan.digest = DigestName(options.digest);
+  plan.digest = options.early ? kEarly : DigestName(options.digest);
   plan.console = prepared.console;
   plan.failure_record = prepared.failure_record;
   plan.conduit = prepared.last_words.conduit == relocator::PsciConduit::kSmc ? "smc" : "hvc";
   const uint64_t payload = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
   if (options.digest != handoff::DigestKind::kNone) plan.bytes_to_verify = payload;
+  if (options.early) {
+    plan.notes.emplace_back(
+        "verified by all CPUs at khop exec --now; the relocator does it where that was not done");
+  }
   plan.mmu = options.mmu == MmuMode::kOff ? "off" : "on";
   plan.mmu_reason = options.mmu == MmuMode::kAuto ? "the page tables fit" : "asked for";
   plan.refused = prepared.refused;
@@ -108,7 +116,8 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
                 .digest_kind = options.digest,
                 .verified = std::move(filled.digests.verified),
                 .mmu = options.mmu,
-                .taken = {}};
+                .taken = {},
+                .bounds = prepared.bounds};
   report::Plan& plan = loaded.plan;
   plan.entry = placed.image.value;
   plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},
@@ -129,24 +138,31 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
 
 Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& prepared,
                     const Arena& arena, const Placed& placed, const Progress& progress) {
+  // What has been read is digested while the rest is being read. The kernel's BSS is not verified:
+  // the kernel clears it itself before it reads it.
+  PieceDigester digester(system, arena, options.digest);
+  const auto ready = [&](PhysAddr end) { digester.Ready(end); };
   // The rest of the pages stays as the kernel gave them, zeroed: the BSS too.
   progress("reading the kernel to " + Hex(placed.image.value));
-  if (const auto read = Stream(system, prepared.kernel, arena, placed.image); !read) {
+  digester.Begin({placed.image, prepared.kernel.size});
+  if (const auto read = Stream(system, prepared.kernel, arena, placed.image, ready); !read) {
     return Forward(read);
   }
+  const PhysRange whole_initrd{placed.initrd, prepared.initrd_size};
+  digester.Begin(whole_initrd);
   uint64_t initrd_end = 0;
   for (const SourceFile& initrd : prepared.initrds) {
     initrd_end = AlignUp(initrd_end, kInitrdAlignment);
     progress("reading the initrd " + initrd.path + " to " +
              Hex((placed.initrd + initrd_end).value));
-    if (const auto read = Stream(system, initrd, arena, placed.initrd + initrd_end); !read) {
-      return Forward(read);
-    }
+    const PhysAddr to = placed.initrd + initrd_end;
+    if (const auto read = Stream(system, initrd, arena, to, ready); !read) return Forward(read);
     initrd_end += initrd.size;
   }
   if (!prepared.made_initrd.empty()) {
     WriteTo(arena, placed.initrd, std::as_bytes(std::span(prepared.made_initrd)));
   }
+  ready(whole_initrd.end());
   devicetree::NextTreeOptions tree_options = prepared.tree_options;
   if (prepared.initrd_size != 0) {
     tree_options.initrd = PhysRange{placed.initrd, prepared.initrd_size};
@@ -159,17 +175,14 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   const PhysRange dtb{placed.dtb, tree->bytes.size()};
   WriteTo(arena, dtb.start, tree->bytes);
 
-  // The kernel's BSS is not verified: the kernel clears it itself before it reads it.
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
-  Digests digests(arena, options.digest, digest::DigestFeatures::FromHwcap(system.Hwcap()));
-  for (const PhysRange range : {PhysRange{placed.image, prepared.kernel.size},
-                                PhysRange{placed.initrd, prepared.initrd_size}, dtb}) {
-    if (const auto added = digests.Add(range); !added) return Forward(added);
-  }
+  digester.Add(dtb);
+  auto digests = Digests::Of(digester, options.digest);
+  if (!digests) return Forward(digests);
   // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
   progress("cleaning the caches");
   arena.CleanToPoc();
-  return Filled{*std::move(tree), std::move(digests)};
+  return Filled{*std::move(tree), *std::move(digests)};
 }
 
 Result<uint64_t> CheckBeforeTaking(System& system, const Session& session, uint64_t needed) {

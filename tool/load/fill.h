@@ -10,6 +10,7 @@
 #include "tool/devicetree/next_tree.h"
 #include "tool/load/control.h"
 #include "tool/load/load.h"
+#include "tool/load/piece_digester.h"
 #include "tool/load/prepare.h"
 #include "tool/load/session.h"
 #include "tool/load/state.h"
@@ -17,20 +18,13 @@
 namespace khop::load {
 
 // Ranges to verify, with their digests, for the hand-off and for the state.
-class Digests {
- public:
-  Digests(const Arena& arena, handoff::DigestKind kind, digest::DigestFeatures features)
-      : arena_(arena), kind_(kind), features_(features) {}
-  Result<void> Add(PhysRange range);
+struct Digests {
+  // What `digester` has been given, of this kind.
+  static Result<Digests> Of(PieceDigester& digester, handoff::DigestKind kind);
 
   std::vector<handoff::VerifyRange> verify;
   std::vector<std::byte> bytes;
   std::vector<Verified> verified;
-
- private:
-  const Arena& arena_;
-  handoff::DigestKind kind_;
-  digest::DigestFeatures features_;
 };
 
 struct Filled {

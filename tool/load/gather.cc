@@ -128,12 +128,13 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
   if (!arena) return Forward(arena);
   progress("looking for destinations");
   input.owned = Addresses(arena->extents());
-  const Ranges plain = system::Subtract(prepared.map.plain, prepared.forbidden);
+  const Ranges plain = InBoth(system::Subtract(prepared.map.plain, prepared.forbidden),
+                              {&prepared.bounds, 1});
   auto allowed =
       FindAllowed(system, plain, input.owned,
                   std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, input.granule), 32768));
   if (!allowed) return Forward(allowed);
-  input.allowed = *std::move(allowed);
+  input.allowed = InBoth(*allowed, {&prepared.bounds, 1});
   auto plan = PlanGather(input);
   if (!plan) return Forward(plan);
   return Taken{*std::move(arena), std::move(input), *std::move(plan)};

@@ -54,8 +54,10 @@ Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOpt
   if (!available) return Forward(available);
   const int slot = session.FreeSlot();
   progress("taking " + HumanBytes(needed) + " of 2 MiB pages");
+  system::MemoryMap map = prepared.map;
+  map.plain = system::Intersect(map.plain, {prepared.bounds});
   auto arena =
-      Arena::Create(system, prepared.map,
+      Arena::Create(system, map,
                     {.slot = slot,
                      .run_pages = prepared.shape.run_pages,
                      .forbidden = prepared.forbidden,

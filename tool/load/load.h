@@ -29,6 +29,12 @@ Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options
 // The plan of what is loaded. Errors: kNothingLoaded.
 Result<report::Plan> LoadedPlan(system::System& system);
 
+// Loads the kernel that a panic starts (kdump), and replaces one that khop loaded before.
+Result<report::Plan> LoadCrash(system::System& system, const LoadOptions& options,
+                               const Progress& progress);
+// Returns whether there was one of khop's. Errors: kCrashSlotTaken (another tool's).
+Result<bool> UnloadCrash(system::System& system);
+
 Result<report::Status> GetStatus(system::System& system);
 
 // Gives everything back, leftovers of a khop that died included; the kernel's image too if it may
@@ -37,6 +43,7 @@ Result<bool> Unload(system::System& system);
 
 enum class ExecMode : uint8_t {
   kNow,      // reboot(2) at once, after sync(2)
+  kParked,   // as kNow, the other CPUs taken offline before it
   kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
 };
 

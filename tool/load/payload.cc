@@ -5,9 +5,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "core/digest/crc32c.h"
-#include "core/digest/sha256.h"
-
 namespace khop::load {
 
 using system::File;
@@ -34,7 +31,7 @@ Result<SourceFile> OpenSource(System& system, const std::string& path, std::stri
 }
 
 Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination) {
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready) {
   uint64_t offset = 0;
   const auto read =
       arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
@@ -45,6 +42,7 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
           return Fail(ExitCode::kFileChanged, source.path, "it became shorter while it was read",
                       "load again when nobody writes to it");
         }
+        ready(destination + offset);
         return {};
       });
   if (!read) return read;
@@ -72,35 +70,6 @@ void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> byt
     bytes = bytes.subspan(from.size());
     return {};
   });
-}
-
-Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
-                                            handoff::DigestKind kind,
-                                            digest::DigestFeatures features) {
-  std::vector<std::byte> digests;
-  while (kind != handoff::DigestKind::kNone && !range.empty()) {
-    const PhysRange piece{range.start, std::min(range.size, handoff::kPieceSize)};
-    digest::Sha256 sha256(features);
-    uint32_t crc32c = 0;
-    const auto used = arena.ForEach(piece, [&](std::span<std::byte> bytes) -> Result<void> {
-      if (kind == handoff::DigestKind::kSha256) {
-        sha256.Update(bytes);
-      } else {
-        crc32c = digest::Crc32c(bytes, features, crc32c);
-      }
-      return {};
-    });
-    if (!used) return Forward(used);
-    if (kind == handoff::DigestKind::kSha256) {
-      const digest::Sha256Digest value = sha256.Finish();
-      digests.insert(digests.end(), value.begin(), value.end());
-    } else {
-      const auto bytes = std::as_bytes(std::span(&crc32c, 1));
-      digests.insert(digests.end(), bytes.begin(), bytes.end());
-    }
-    range = {piece.end(), range.size - piece.size};
-  }
-  return digests;
 }
 
 }  // namespace khop::load

@@ -3,13 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/base/addr.h"
-#include "core/digest/features.h"
-#include "core/handoff/handoff.h"
 #include "tool/base/error.h"
 #include "tool/load/arena.h"
 #include "tool/system/system.h"
@@ -27,18 +26,13 @@ struct SourceFile {
 Result<SourceFile> OpenSource(system::System& system, const std::string& path,
                               std::string_view role);
 
-// Reads all of `source` to `destination` in the arena.
+// Reads all of `source` to `destination` in the arena; `ready` gets the end of what is there.
 // Errors: kFileUnreadable; kFileChanged if it has not its size any more.
 Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination);
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready);
 
 // Copies `bytes` to where they belong at `destination`; all of that is in the arena.
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes);
 void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> bytes);
-
-// The digests of the 2 MiB pieces of `range`, one after the other; nothing with kNone.
-Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
-                                            handoff::DigestKind kind,
-                                            digest::DigestFeatures features);
 
 }  // namespace khop::load

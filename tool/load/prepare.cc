@@ -104,10 +104,44 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   return {};
 }
 
-Result<void> PrepareMemory(System& system, Prepared& prepared) {
+// Refuses bounds that no route could do with.
+Result<void> CheckBounds(const LoadOptions& options, const Prepared& prepared) {
+  if (options.mem_min >= options.mem_max) {
+    return Fail(ExitCode::kUsage, "--mem-min and --mem-max", "there is nothing between them",
+                "give a larger --mem-max");
+  }
+  const std::string region = Hex(options.mem_min) + " to " +
+                             (options.mem_max == UINT64_MAX ? "the end" : Hex(options.mem_max));
+  if (system::Intersect(prepared.map.ram, {prepared.bounds}).empty()) {
+    return Fail(ExitCode::kBadRegion, region, "this machine has no memory there",
+                "look at /proc/iomem");
+  }
+  std::vector<PhysRange> usable = prepared.map.plain;
+  usable.insert(usable.end(), prepared.map.crash.begin(), prepared.map.crash.end());
+  std::ranges::sort(usable, {}, &PhysRange::start);
+  usable = system::Subtract(system::Intersect(usable, {prepared.bounds}), prepared.forbidden);
+  if (usable.empty()) {
+    return Fail(ExitCode::kBadRegion, region,
+                "all memory there is reserved or has the running kernel", "look at /proc/iomem");
+  }
+  const auto longest = std::ranges::max_element(usable, {}, &PhysRange::size);
+  if (longest->size < prepared.header.image_size) {
+    return Fail(ExitCode::kBadRegion, region,
+                "no stretch there has room for the kernel's " +
+                    HumanBytes(prepared.header.image_size),
+                "give other bounds");
+  }
+  return {};
+}
+
+Result<void> PrepareMemory(System& system, const LoadOptions& options, Prepared& prepared) {
   auto map = ReadUsableMemory(system, *prepared.tree);
   if (!map) return Forward(map);
   prepared.map = *std::move(map);
+  prepared.bounds = {PhysAddr{options.mem_min}, options.mem_max - options.mem_min};
+  if (options.mem_min != 0 || options.mem_max != UINT64_MAX) {
+    if (auto checked = CheckBounds(options, prepared); !checked) return checked;
+  }
   prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
   // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
   static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};
@@ -168,7 +202,7 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
   if (auto done = PrepareKernel(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareInitrds(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareTree(system, options, prepared); !done) return Forward(done);
-  if (auto done = PrepareMemory(system, prepared); !done) return Forward(done);
+  if (auto done = PrepareMemory(system, options, prepared); !done) return Forward(done);
   PrepareFailureRecord(system, prepared);
   prepared.last_words.loaded_at = static_cast<uint64_t>(std::time(nullptr));
   prepared.kernel_version = ReadVersion(system, prepared.kernel);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,7 +30,9 @@ namespace khop::load {
 enum class Route : uint8_t {
   kAuto,  // the first that works, in the order of Routes()
   kInPlace,
+  kReserved,
   kGather,
+  kCrash,  // no route of a hop: a panic starts it
 };
 
 struct LoadOptions {
@@ -42,7 +45,13 @@ struct LoadOptions {
   Route route = Route::kAuto;
   MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
+  bool early = false;  // with kSha256: verified by exec, just before reboot(2), and not again
   std::span<const std::byte> blob;  // the relocator, its BlobHeader first
+  // Where the payload may go: [mem_min, mem_max).
+  uint64_t mem_min = 0;
+  uint64_t mem_max = UINT64_MAX;
+  // Reserved: the crash kernel that is to be loaded with it.
+  std::shared_ptr<const LoadOptions> crash_kernel;
 };
 
 struct Prepared {
@@ -62,6 +71,7 @@ struct Prepared {
   std::vector<std::string> notes;
   std::vector<report::Refusal> refused;  // routes that were tried
   system::MemoryMap map;                 // `plain`: what the next kernel may be put into
+  PhysRange bounds;                      // --mem-min and --mem-max
   uint32_t granule_shift = 12;
   uint32_t pa_bits = 48;
   PayloadSizes sizes;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "tool/load/reserved.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
@@ -15,6 +16,11 @@ constexpr std::array kRoutes = {
              .check = system::CheckKexec,
              .plan = PlanInPlace,
              .load = LoadInPlace},
+    RouteRow{.route = Route::kReserved,
+             .name = kReservedRoute,
+             .check = system::CheckKexec,
+             .plan = PlanReserved,
+             .load = LoadReserved},
     RouteRow{.route = Route::kGather,
              .name = "gather",
              .check = system::CheckKexec,
@@ -27,6 +33,7 @@ constexpr std::array kRoutes = {
 std::span<const RouteRow> Routes() { return kRoutes; }
 
 std::string_view RouteName(Route route) {
+  if (route == Route::kCrash) return "crash";
   const auto* const row = std::ranges::find(kRoutes, route, &RouteRow::route);
   return row == kRoutes.end() ? std::string_view() : row->name;
 }
@@ -35,7 +42,8 @@ bool NextRouteMayWork(ExitCode code) {
   static constexpr std::array kAboutTheRoute = {
       // Memory, and limits on the kind of memory that a route takes.
       ExitCode::kNoMemory, ExitCode::kNoContiguousMemory, ExitCode::kMemoryLimit,
-      ExitCode::kUnsafeSystem,
+      ExitCode::kUnsafeSystem, ExitCode::kNoReservation, ExitCode::kReservationTooSmall,
+      ExitCode::kCrashSlotTaken, ExitCode::kCrashNoRoom,
       // The system call that it goes by.
       ExitCode::kKexecNotBuilt, ExitCode::kLockdown, ExitCode::kNoRoute};
   return std::ranges::find(kAboutTheRoute, code) != kAboutTheRoute.end();

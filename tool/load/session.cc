@@ -140,6 +140,8 @@ Result<void> Session::FinishCommit() {
   State next;
   next.current = state_.pending->loaded;
   next.compaction = state_.compaction;
+  next.crash = state_.crash;
+  next.crash_unsure = state_.crash_unsure;
   if (state_.current && state_.current->arena.slot != next.current->arena.slot) {
     auto pools = PoolsWithout(*system_, state_.current->arena.lent);
     if (!pools) return Forward(pools);
@@ -150,6 +152,15 @@ Result<void> Session::FinishCommit() {
 }
 
 Result<void> Session::Recover() {
+  if (state_.crash_unsure) {
+    const auto loaded = system::CrashLoaded(*system_);
+    if (!loaded) return Forward(loaded);
+    if (!*loaded) {
+      State next = state_;
+      next.crash_unsure = false;
+      if (const auto set = Set(std::move(next)); !set) return set;
+    }
+  }
   if (state_.pending) {
     const Pending pending = *state_.pending;
     switch (pending.phase) {
@@ -275,13 +286,57 @@ Result<void> Session::LoadAgain() {
   return {};
 }
 
+Result<void> Session::LoadCrash(PhysAddr entry, std::span<const system::KexecSegment> segments,
+                                std::optional<CrashLoaded> loaded) {
+  const State before = state_;
+  State next = state_;
+  next.crash.reset();
+  next.crash_unsure = true;
+  if (const auto set = Set(next); !set) return set;
+  next.crash_unsure = false;
+  auto done = system_->KexecLoadCrash(entry, segments);
+  const bool unload = done && !loaded;
+  if (unload) done = system_->KexecLoadCrash({0}, {});
+  if (done) {
+    next.crash = std::move(loaded);
+    return Set(std::move(next));
+  }
+  const auto explained = system::ExplainKexecLoad(*system_, done.error());
+  // Refused before it began, or after the old one was lost.
+  const auto still = system::CrashLoaded(*system_);
+  if (!still || (*still && unload)) return std::unexpected(explained);
+  (void)Set(*still ? before : std::move(next));
+  return std::unexpected(explained);
+}
+
+Result<bool> Session::UnloadCrash() {
+  const auto loaded = system::CrashLoaded(*system_);
+  if (!loaded) return Forward(loaded);
+  const bool had = state_.crash || state_.crash_unsure;
+  if (*loaded && !had) {
+    return Fail(ExitCode::kCrashSlotTaken, "the crash kernel", "another tool has loaded it",
+                "unload it with that tool");
+  }
+  if (*loaded) {
+    if (const auto done = system_->KexecLoadCrash({0}, {}); !done) {
+      return std::unexpected(system::ExplainKexecLoad(*system_, done.error()));
+    }
+  }
+  if (!had) return false;
+  State next = state_;
+  next.crash.reset();
+  next.crash_unsure = false;
+  if (const auto set = Set(std::move(next)); !set) return Forward(set);
+  return true;
+}
+
 Result<bool> Session::Clear(bool forced) {
   if (!state_.settle.empty()) {
     if (const auto settled = RemoveOthers(); !settled) return Forward(settled);
   }
   int segments = 0;
   for (int slot = 0; slot < kSlots; ++slot) segments += CountSegments(*system_, slot);
-  if (state_.empty() && segments == 0 && !forced) {
+  if (state_.idle() && segments == 0 && !forced) {
     for (int file = 0; file < kSlots; ++file) store_.RemoveControl(file);
     return false;
   }
@@ -332,7 +387,12 @@ Result<bool> Session::Clear(bool forced) {
     const auto restored = RestoreCompaction(*system_, *state_.compaction);
     if (!restored) return Forward(restored);
   }
-  if (const auto set = Set(State{}); !set) return Forward(set);
+  // The crash kernel stays.
+  State left;
+  left.crash = state_.crash;
+  left.crash_unsure = state_.crash_unsure;
+  if (left.crash) left.crash->with_payload = false;
+  if (const auto set = Set(std::move(left)); !set) return Forward(set);
   return true;
 }
 

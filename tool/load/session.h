@@ -37,6 +37,13 @@ class Session {
   // Hands the current image to the kernel once more: whose is loaded nobody can see, and another
   // tool may have loaded one since. On failure what was loaded still is.
   Result<void> LoadAgain();
+  // Loads an image for a panic. The one before is lost first, whoever's it is: CheckCrashSlot() is
+  // the caller's. Without `loaded` it is unloaded at once: what counts is what then lies in the
+  // reservation.
+  Result<void> LoadCrash(PhysAddr entry, std::span<const system::KexecSegment> segments,
+                         std::optional<CrashLoaded> loaded);
+  // Errors: kCrashSlotTaken (it is not khop's).
+  Result<bool> UnloadCrash();
   // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
 

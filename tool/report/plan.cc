@@ -50,9 +50,12 @@ std::string RenderText(const Plan& plan) {
   page.Field("Payload", PayloadText(plan.bytes_in_place, plan.bytes_to_move, plan.moves));
   if (!plan.mmu.empty()) page.Field("MMU", MmuText(plan.mmu, plan.mmu_reason));
   page.Field("Arena", ArenaText(plan.arena));
-  page.Field("Digest", plan.digest == "none" || plan.digest.empty()
-                           ? "none: a damaged payload would not be noticed"
-                           : plan.digest + " over " + HumanBytes(plan.bytes_to_verify));
+  page.Field("Digest",
+             plan.digest == "none" || plan.digest.empty()
+                 ? "none: a damaged payload would not be noticed"
+             : plan.digest == "early"
+                 ? "sha256 over " + HumanBytes(plan.bytes_to_verify) + ", early: at exec --now"
+                 : plan.digest + " over " + HumanBytes(plan.bytes_to_verify));
   page.Field(
       "On failure",
       (plan.console.empty() ? std::string("no console is known") : "a line on " + plan.console) +

@@ -41,7 +41,7 @@ struct Plan {
   ControlArea control;
   std::vector<ArenaPages> arena;
 
-  std::string digest;  // "sha256", "crc32c" or "none"
+  std::string digest;  // "sha256", "crc32c", "none", or "early": sha256 before reboot(2)
   uint64_t bytes_to_verify = 0;
   std::string console;         // where last words go: "pl011 at 0x9000000"; empty: nowhere
   std::string failure_record;  // where the next boot finds what happened; empty: nowhere

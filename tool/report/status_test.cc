@@ -71,7 +71,7 @@ TEST(StatusText, NothingAndOthers) {
   Status status;
   EXPECT_EQ(RenderText(status), "Loaded       nothing\nCrash image  not loaded\n");
   status.loaded_by = LoadedBy::kOther;
-  status.crash_loaded = true;
+  status.crash.loaded_by = LoadedBy::kOther;
   EXPECT_EQ(RenderText(status),
             "Loaded       a kernel that another tool loaded; khop knows nothing about it\n"
             "Crash image  loaded\n");

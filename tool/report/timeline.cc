@@ -137,7 +137,7 @@ Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
   timeline.bytes_moved = Get(slots, TimelineSlot::kBytesMoved);
   timeline.bytes_verified = Get(slots, TimelineSlot::kBytesVerified);
   const uint64_t digest = Get(slots, TimelineSlot::kDigest);
-  timeline.digest = DigestName(digest & 0xff);
+  timeline.digest = (digest & 0x200) != 0 ? "early" : DigestName(digest & 0xff);
   timeline.digest_by_instructions = (digest & 0x100) != 0;
 
   AddStep(timeline, "shutdown", "old kernel, from reboot(2) on", reboot, entry);
@@ -191,6 +191,8 @@ std::string RenderText(const Timeline& timeline) {
   std::string verified = HumanBytes(timeline.bytes_verified);
   if (timeline.digest == "none") {
     verified = "nothing";
+  } else if (timeline.digest == "early") {
+    verified = "by sha256 before reboot(2), and not again";
   } else {
     verified += " by " + timeline.digest +
                 (timeline.digest_by_instructions ? ", with the CPU's instructions for it"

@@ -53,7 +53,7 @@ struct Timeline {
   bool e2h = false;              // HCR_EL2.E2H: VHE
   uint64_t bytes_moved = 0;
   uint64_t bytes_verified = 0;
-  std::string digest;  // "sha256", "crc32c", "none", "unknown (7)"
+  std::string digest;  // "sha256", "crc32c", "none", "early", "unknown (7)"
   bool digest_by_instructions = false;
 
   // From /chosen/khop,route and khop,from; empty if they are not there.

@@ -51,6 +51,7 @@ FakeSystem::FakeSystem() {
   SetFile("/proc/sys/kernel/shmall", "18446744073692774399\n");
   SetFile("/proc/sys/kernel/kexec_load_disabled", "0\n");
   SetFile("/sys/kernel/kexec_loaded", "");
+  SetFile("/sys/kernel/kexec_crash_loaded", "");
   SetFile("/proc/sys/vm/compact_unevictable_allowed", "1\n");
   SetFile(kPagemap, "");
   SetFile(kPageFlags, "");
@@ -246,12 +247,14 @@ std::string FakeSystem::PoolText(const std::string& path) const {
 }
 
 bool FakeSystem::IsMade(const std::string& path) const {
-  return IsPool(path) || path == "/sys/kernel/kexec_loaded";
+  return IsPool(path) || path == "/sys/kernel/kexec_loaded" ||
+         path == "/sys/kernel/kexec_crash_loaded";
 }
 
 std::string FakeSystem::Contents(const std::string& path) {
   if (IsPool(path)) return PoolText(path);
   if (path == "/sys/kernel/kexec_loaded") return loaded ? "1\n" : "0\n";
+  if (path == "/sys/kernel/kexec_crash_loaded") return crash ? "1\n" : "0\n";
   return files_[path].text;
 }
 

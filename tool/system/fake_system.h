@@ -79,6 +79,17 @@ class FakeSystem final : public System {
     std::vector<std::byte> bytes;
   };
   std::unique_ptr<LoadedImage> loaded;
+  // What a panic would start. Its segments' bytes are in `reserved_memory`, by page; they stay
+  // there when it is unloaded.
+  struct CrashImage {
+    uint64_t entry = 0;
+    std::vector<PhysRange> segments;
+  };
+  std::unique_ptr<CrashImage> crash;
+  std::map<uint64_t, std::vector<std::byte>> reserved_memory;
+  // Adds a range to what crashkernel= reserved.
+  void Reserve(PhysRange range);
+  int crash_error = 0;  // what every crash load fails with, once the image before is lost
   int kexec_error = 0;                // what every kexec_load fails with
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
@@ -91,6 +102,7 @@ class FakeSystem final : public System {
   uint32_t uid = 0;
   uint64_t page_size = 4096;
   uint64_t counter = 1000;
+  unsigned cpu_count = 3;
   bool lock_held = false;  // by another process
   std::string kernel_log = "5,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n";
   std::map<const std::byte*, uint64_t> cleaned;
@@ -135,6 +147,7 @@ class FakeSystem final : public System {
   SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
+  SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override {}
@@ -150,6 +163,7 @@ class FakeSystem final : public System {
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override { return 0; }
+  unsigned CpuCount() override { return cpu_count; }
 
  private:
   struct Segment {

@@ -14,7 +14,9 @@ namespace {
 
 constexpr const char* kLoadDisabled = "/proc/sys/kernel/kexec_load_disabled";
 constexpr const char* kLoadLimit = "/proc/sys/kernel/kexec_load_limit_reboot";
+constexpr const char* kPanicLimit = "/proc/sys/kernel/kexec_load_limit_panic";
 constexpr const char* kLoaded = "/sys/kernel/kexec_loaded";
+constexpr const char* kCrashLoaded = "/sys/kernel/kexec_crash_loaded";
 constexpr const char* kLockdown = "/sys/kernel/security/lockdown";
 
 // Whether the kernel itself (records of other facilities have higher priorities: dev-kmsg in Linux,
@@ -217,13 +219,33 @@ Result<void> CheckIpcNamespace(System& system) {
   return {};
 }
 
-Result<bool> KexecLoaded(System& system) {
-  const auto value = ReadNumber(system, kLoaded);
+namespace {
+
+Result<bool> ReadLoaded(System& system, const char* path) {
+  const auto value = ReadNumber(system, path);
   if (!value) {
     if (value.error().value == ENOENT) return std::unexpected(NotBuilt());
-    return FailErrno(ExitCode::kSystemCall, kLoaded, value.error().value);
+    return FailErrno(ExitCode::kSystemCall, path, value.error().value);
   }
   return *value != 0;
+}
+
+}  // namespace
+
+Result<bool> KexecLoaded(System& system) { return ReadLoaded(system, kLoaded); }
+
+Result<bool> CrashLoaded(System& system) { return ReadLoaded(system, kCrashLoaded); }
+
+Result<void> CheckCrashLoadAllowed(System& system, uint64_t attempts) {
+  if (LoadDisabled(system) || LockedDown(system)) return CheckLoadAllowed(system);
+  const auto limit = ReadNumber(system, kPanicLimit);
+  if (limit && *limit < attempts) {
+    return Fail(ExitCode::kLoadLimit, "kexec_load",
+                "kernel.kexec_load_limit_panic allows " + std::to_string(*limit) + " of the " +
+                    std::to_string(attempts) + " crash loads that this takes, unloads included",
+                "only a reboot gives more loads");
+  }
+  return {};
 }
 
 }  // namespace khop::system

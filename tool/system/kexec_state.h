@@ -32,6 +32,13 @@ Result<void> CheckIpcNamespace(System& system);
 // /sys/kernel/kexec_loaded: whether a default (not crash) image is loaded, by whomever.
 Result<bool> KexecLoaded(System& system);
 
+// /sys/kernel/kexec_crash_loaded: whether a crash image is loaded, by whomever.
+Result<bool> CrashLoaded(System& system);
+
+// Refuses where the kernel would refuse one of `attempts` crash loads, unloads included:
+// kexec_load_disabled, a used-up kexec_load_limit_panic, lockdown.
+Result<void> CheckCrashLoadAllowed(System& system, uint64_t attempts);
+
 // The failure of a kexec_load, in the user's terms.
 Failure ExplainKexecLoad(System& system, Errno error);
 

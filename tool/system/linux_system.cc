@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/mempolicy.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/file.h>
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -227,7 +229,10 @@ SysResult<void> LinuxSystem::PreferNode(int node) {
   });
 }
 
-SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+namespace {
+
+SysResult<void> RawKexecLoad(PhysAddr entry, std::span<const KexecSegment> segments,
+                             unsigned long flags) {
   if (segments.size() > kMaxSegments) return std::unexpected(Errno{EINVAL});
   std::array<kexec_segment, kMaxSegments> raw = {};
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -239,8 +244,20 @@ SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegm
   }
   // No flag but the architecture's 0: an unknown one makes some kernels refuse (EINVAL).
   return Check([&] {
-    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(), KEXEC_ARCH_DEFAULT);
+    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(),
+                   KEXEC_ARCH_DEFAULT | flags);
   });
+}
+
+}  // namespace
+
+SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+  return RawKexecLoad(entry, segments, 0);
+}
+
+SysResult<void> LinuxSystem::KexecLoadCrash(PhysAddr entry,
+                                            std::span<const KexecSegment> segments) {
+  return RawKexecLoad(entry, segments, KEXEC_ON_CRASH);
 }
 
 Errno LinuxSystem::KexecProbe() {
@@ -344,5 +361,13 @@ SysResult<void> LinuxSystem::ReadDeviceMemory(PhysAddr address, std::span<std::b
 }
 
 uint64_t LinuxSystem::Hwcap() { return getauxval(AT_HWCAP); }
+
+unsigned LinuxSystem::CpuCount() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  // Machines with more than 1024 CPUs do not fit: they have enough all the same.
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return 1;
+  return std::max(static_cast<unsigned>(CPU_COUNT(&cpus)), 1U);
+}
 
 }  // namespace khop::system

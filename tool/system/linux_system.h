@@ -32,6 +32,7 @@ class LinuxSystem final : public System {
   SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
+  SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override;
@@ -47,6 +48,7 @@ class LinuxSystem final : public System {
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override;
+  unsigned CpuCount() override;
 };
 
 }  // namespace khop::system

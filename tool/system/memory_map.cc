@@ -80,6 +80,7 @@ Result<MemoryMap> ParseIomem(std::string_view text) {
       if (in_ram) map.ram.push_back(line->range);
     } else if (in_ram) {
       nested.push_back(line->range);
+      if (line->name == "Crash kernel") map.crash.push_back(line->range);
     }
   }
   if (!any_address) {
@@ -87,6 +88,7 @@ Result<MemoryMap> ParseIomem(std::string_view text) {
                 "run khop as root, outside any container");
   }
   std::ranges::sort(map.ram, {}, &PhysRange::start);
+  std::ranges::sort(map.crash, {}, &PhysRange::start);
   map.plain = Subtract(map.ram, std::move(nested));
   return map;
 }

@@ -20,6 +20,9 @@ struct MemoryMap {
   // during boot is such an entry ("reserved", arch/arm64/kernel/setup.c), the CMA areas and the
   // firmware's tables among them, and so are the crash kernel and the running kernel's image.
   std::vector<PhysRange> plain;
+  // What crashkernel= reserved, sorted: one range, or a low one for DMA and the one above it that
+  // takes images (crashk_res).
+  std::vector<PhysRange> crash;
 
   // Whether all of `range` lies in one range of `plain`.
   bool IsPlain(PhysRange range) const;

@@ -106,6 +106,10 @@ class System {
 
   // No segments: unload.
   virtual SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) = 0;
+  // The same for the image that a panic starts (KEXEC_ON_CRASH): the segments lie in the crash
+  // reservation and are copied there at once. The image before is lost first, whatever comes.
+  virtual SysResult<void> KexecLoadCrash(PhysAddr entry,
+                                         std::span<const KexecSegment> segments) = 0;
   // kexec_load with a segment count that no kernel accepts. EINVAL: kexec_load is there and this
   // process may use it; ENOSYS, EPERM: it is not. Counts against kexec_load_limit_reboot.
   virtual Errno KexecProbe() = 0;
@@ -132,6 +136,8 @@ class System {
   virtual SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) = 0;
   // HWCAP bits of the running kernel's CPUs, AT_HWCAP.
   virtual uint64_t Hwcap() = 0;
+  // CPUs that this process may run on, at least 1.
+  virtual unsigned CpuCount() = 0;
 };
 
 // A descriptor closed at the end of its scope.
