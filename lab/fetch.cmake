@@ -130,3 +130,20 @@ endforeach()
 if(NOT versions)
   message(WARNING "SKIPPED: the lab has no makedumpfile; the scenarios with a dump are skipped")
 endif()
+
+# systemd's EFI stub, for the UKIs that lab/images.sh makes.
+foreach(suite bookworm trixie)
+  khop_debian_packages(SUITE ${suite} ARCH arm64 PACKAGES systemd-boot-efi
+    EXTRACT "./usr/lib/systemd/boot/efi/linuxaa64.efi.stub"
+    DESTINATION "${lab}/packages/stub" OPTIONAL RESULT versions)
+  if(versions)
+    file(MAKE_DIRECTORY "${lab}/stub")
+    file(COPY_FILE "${lab}/packages/stub/usr/lib/systemd/boot/efi/linuxaa64.efi.stub"
+      "${lab}/stub/linuxaa64.efi.stub" ONLY_IF_DIFFERENT)
+    message(STATUS "lab stub: ${versions}")
+    break()
+  endif()
+endforeach()
+if(NOT versions)
+  message(WARNING "SKIPPED: the lab has no EFI stub; the UKIs are not tested")
+endif()

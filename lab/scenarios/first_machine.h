@@ -42,6 +42,9 @@ struct FirstMachineConfig {
   std::string next_kernel = "6.12";
   // Of the arm64 build tree, in the place of the next kernel.
   std::string next_program = {};  // NOLINT(readability-redundant-member-init)
+  // How /next/Image is wrapped (lab/images.sh); empty: not at all. A UKI or FIT has the initrd,
+  // too.
+  std::string wrap = {};  // NOLINT(readability-redundant-member-init)
   // UEFI firmware, and the kernel uses ACPI unless `machine` has it off; else QEMU's device tree.
   bool efi = false;
   std::string cpu = "cortex-a57";

@@ -78,6 +78,20 @@ Result<std::filesystem::path> FindEfiFirmware() {
   return path;
 }
 
+Result<std::filesystem::path> WrapImage(const std::string& name, const std::filesystem::path& image,
+                                        const std::filesystem::path& initrd,
+                                        const std::filesystem::path& directory) {
+  const std::string command = std::string(KHOP_LAB_SOURCE) + "/images.sh " + image.string() + " " +
+                              directory.string() + " " + initrd.string() + " -- " + name;
+  // The paths are the lab's own.
+  const int status = std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
+  const std::filesystem::path made = directory / name;
+  if (status != 0 || !std::filesystem::exists(made)) {
+    return Fail("lab/images.sh did not make " + name + ": see its output");
+  }
+  return made;
+}
+
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
   std::filesystem::path directory = LabDirectory() / "run" / name;
   std::error_code error;

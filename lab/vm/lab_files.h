@@ -39,6 +39,12 @@ Result<std::filesystem::path> FindEfiFirmware();
 // it.
 Result<void> AddMakedumpfile(Initramfs& guest);
 
+// `image` in another wrapping (lab/images.sh has the names), in `directory`; with `initrd` in those
+// that take one. Fails when a tool is missing.
+Result<std::filesystem::path> WrapImage(const std::string& name, const std::filesystem::path& image,
+                                        const std::filesystem::path& initrd,
+                                        const std::filesystem::path& directory);
+
 // Where a run of this name keeps its console log and images; made empty.
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
 

@@ -91,6 +91,22 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "bad-region", "there is no usable memory between --mem-min and --mem-max"};
     case ExitCode::kInternal:
       return {code, "internal", "a fault in khop: please report it"};
+    case ExitCode::kDamagedImage:
+      return {code, "damaged-image", "a kernel's container or compressed data is damaged"};
+    case ExitCode::kUnsupportedImage:
+      return {code, "unsupported-image", "a kernel is packed in a way that khop does not unpack"};
+    case ExitCode::kTooLarge:
+      return {code, "too-large", "a kernel unpacks to more than it says, or than memory holds"};
+    case ExitCode::kOtherArchitecture:
+      return {code, "other-architecture", "a kernel or entry is for another architecture"};
+    case ExitCode::kNoEntry:
+      return {code, "no-entry", "there is no such boot entry, or none at all"};
+    case ExitCode::kBadEntry:
+      return {code, "bad-entry", "a boot entry cannot be understood"};
+    case ExitCode::kNoSandbox:
+      return {code, "no-sandbox", "files cannot be read safely: the kernel has no seccomp"};
+    case ExitCode::kUnpackerDied:
+      return {code, "unpacker-died", "the process that reads an image died; nothing was loaded"};
   }
   return {code, {}, {}};
 }

@@ -61,6 +61,15 @@ enum class ExitCode : int {
   kBadRegion = 54,
 
   kInternal = 70,
+
+  kDamagedImage = 80,
+  kUnsupportedImage = 81,
+  kTooLarge = 82,
+  kOtherArchitecture = 83,
+  kNoEntry = 84,
+  kBadEntry = 85,
+  kNoSandbox = 86,
+  kUnpackerDied = 87,
 };
 
 struct ExitCodeInfo {

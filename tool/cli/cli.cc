@@ -21,6 +21,8 @@ Result<void> Dispatch(Context& context, const Command& command) {
       return RunStatus(context, command);
     case Verb::kPlan:
       return RunPlan(context, command);
+    case Verb::kInspect:
+      return RunInspect(context, command);
     case Verb::kReport:
       return RunReport(context, command);
     case Verb::kHelp:

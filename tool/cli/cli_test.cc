@@ -41,15 +41,21 @@ Command ParseOne(const std::vector<std::string>& arguments) {
 }
 
 TEST(ParseTest, Load) {
-  const Command command = ParseOne(
-      {"load", "--initrd", "a", "K", "--initrd=b", "--cmdline", "x y=\"1 2\"", "--append", "-z",
-       "--dtb", "d", "--verify", "crc32c", "--route", "in-place", "--mmu", "off", "-v", "--json"});
+  const Command command =
+      ParseOne({"load",        "--initrd",  "a",        "K",     "--initrd=b", "--cmdline",
+                "x y=\"1 2\"", "--append",  "-z",       "--dtb", "d",          "--dtbo",
+                "o1",          "--dtbo=o2", "--config", "c",     "--verify",   "crc32c",
+                "--route",     "in-place",  "--mmu",    "off",   "-v",         "--json"});
   EXPECT_EQ(command.verb, Verb::kLoad);
   EXPECT_EQ(command.load.kernel, "K");
   EXPECT_EQ(command.load.initrds, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(command.load.command_line, "x y=\"1 2\"");
   EXPECT_EQ(command.load.append, "-z");
   EXPECT_EQ(command.load.dtb, "d");
+  EXPECT_EQ(command.load.dtbos, (std::vector<std::string>{"o1", "o2"}));
+  EXPECT_EQ(command.load.configuration, "c");
+  EXPECT_EQ(ParseOne({"load", "--entry", "default"}).load.entry, "default");
+  EXPECT_EQ(ParseOne({"inspect", "f"}).file, "f");
   EXPECT_EQ(command.load.digest, handoff::DigestKind::kCrc32c);
   EXPECT_EQ(command.load.route, load::Route::kInPlace);
   EXPECT_EQ(command.load.mmu, load::MmuMode::kOff);
@@ -67,8 +73,9 @@ TEST(ParseTest, EmptyAndAbsentCommandLinesDiffer) {
 
 TEST(ParseTest, UsageErrors) {
   const std::vector<std::vector<std::string>> cases = {
-      {"load"},
       {"load", "K", "L"},
+      {"load", "K", "--entry", "default"},
+      {"inspect"},
       {"load", "K", "--initrd"},
       {"load", "K", "--verify", "md5"},
       {"load", "K", "--route", "magic"},

@@ -81,10 +81,17 @@ std::string InWords(const std::vector<std::string>& names) {
   return text;
 }
 
-void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) {
+void AddLoadOptions(CLI::App* verb, Arguments& arguments) {
   load::LoadOptions& options = arguments.command.load;
-  verb->add_option("KERNEL", options.kernel, "the next kernel, an arm64 Image")
-      ->required(kernel_required);
+  auto* const kernel = verb->add_option(
+      "KERNEL", options.kernel,
+      "the next kernel: Image, also compressed; EFI zboot, UKI, vmlinux, uImage, FIT");
+  verb->add_option("--entry", options.entry,
+                   "take this boot entry (Boot Loader Specification): an ID, or default")
+      ->type_name("ID")
+      ->excludes(kernel);
+  verb->add_option("--config", options.configuration, "take this configuration of a FIT")
+      ->type_name("NAME");
   // Each option takes one value, so that a file after it is never taken for another.
   verb->add_option("--initrd", options.initrds,
                    "an initrd; give it again for more, the kernel sees them as one")
@@ -106,6 +113,12 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments, bool kernel_required) 
       ->expected(1)
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  verb->add_option("--dtbo", options.dtbos, "apply this overlay; give it again for more")
+      ->type_size(1)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--route", arguments.route,
                    "how the payload gets to its place: " + InWords(RouteNames()))
       ->check(CLI::IsMember(RouteNames()))
@@ -145,10 +158,11 @@ void AddAll(CLI::App& app, Arguments& arguments) {
   app.require_subcommand(0, 1);
   app.footer("Exit codes: khop help exit-codes");
   CLI::App* const load =
-      AddVerb(app, arguments, Verb::kLoad, "load", "Load a kernel, to be started by exec");
-  AddLoadOptions(load, arguments, /*kernel_required=*/true);
-  CLI::Option* const crash = load->add_flag(
-      "--crash", arguments.command.crash, "load it to be started by a panic (kdump)");
+      AddVerb(app, arguments, Verb::kLoad, "load",
+              "Load a kernel, to be started by exec; without KERNEL: the default boot entry");
+  AddLoadOptions(load, arguments);
+  CLI::Option* const crash = load->add_flag("--crash", arguments.command.crash,
+                                            "load it to be started by a panic (kdump)");
   for (const char* const other : {"--route", "--crash-kernel", "--mem-min", "--mem-max"}) {
     crash->excludes(load->get_option(other));
   }
@@ -169,7 +183,12 @@ void AddAll(CLI::App& app, Arguments& arguments) {
           arguments);
   AddLoadOptions(AddVerb(app, arguments, Verb::kPlan, "plan",
                          "Tell what load would do; without KERNEL: the plan of what is loaded"),
-                 arguments, /*kernel_required=*/false);
+                 arguments);
+  CLI::App* const inspect =
+      AddVerb(app, arguments, Verb::kInspect, "inspect", "Tell what a file is and what is in it");
+  inspect->add_option("FILE", arguments.command.file, "a kernel in any format, or anything else")
+      ->required();
+  AddJson(inspect, arguments);
   AddJson(AddVerb(app, arguments, Verb::kReport, "report",
                   "Show where the time of the last hop went (in the new kernel)"),
           arguments);

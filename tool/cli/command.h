@@ -12,7 +12,7 @@
 
 namespace khop::cli {
 
-enum class Verb : uint8_t { kLoad, kExec, kUnload, kStatus, kPlan, kReport, kHelp };
+enum class Verb : uint8_t { kLoad, kExec, kUnload, kStatus, kPlan, kInspect, kReport, kHelp };
 
 struct Command {
   Verb verb = Verb::kHelp;
@@ -22,6 +22,7 @@ struct Command {
   bool park_cpus = false;  // exec, with now
   bool json = false;
   bool verbose = false;
+  std::string file;   // inspect
   std::string topic;  // help: a verb, "exit-codes" or nothing
 };
 

@@ -12,6 +12,7 @@ Result<void> RunExec(Context& context, const Command& command);
 Result<void> RunUnload(Context& context, const Command& command);
 Result<void> RunStatus(Context& context, const Command& command);
 Result<void> RunPlan(Context& context, const Command& command);
+Result<void> RunInspect(Context& context, const Command& command);
 Result<void> RunReport(Context& context, const Command& command);
 Result<void> RunHelp(Context& context, const Command& command);
 

@@ -70,7 +70,7 @@ report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options) {
   report::Plan plan;
   plan.route = prepared.tree_options.route;
   plan.kernel = {prepared.kernel.path, prepared.kernel.size};
-  plan.kernel_format = "Image";
+  plan.kernel_format = prepared.contents.Format();
   plan.kernel_version = prepared.kernel_version;
   plan.kernel_image_size = prepared.header.image_size;
   plan.kernel_page_size = prepared.header.page_size;
@@ -143,7 +143,8 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   PieceDigester digester(system, arena, options.digest);
   const auto ready = [&](PhysAddr end) { digester.Ready(end); };
   // The rest of the pages stays as the kernel gave them, zeroed: the BSS too.
-  progress("reading the kernel to " + Hex(placed.image.value));
+  progress((prepared.kernel.recipe.codec == image::Codec::kNone ? "reading" : "unpacking") +
+           std::string(" the kernel to ") + Hex(placed.image.value));
   digester.Begin({placed.image, prepared.kernel.size});
   if (const auto read = Stream(system, prepared.kernel, arena, placed.image, ready); !read) {
     return Forward(read);

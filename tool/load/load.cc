@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "tool/load/boot_entry.h"
 #include "tool/load/fill.h"
 #include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"
@@ -90,14 +91,19 @@ Result<void> CheckRoutes(System& system, Route route) {
 
 }  // namespace
 
-Result<report::Plan> Load(System& system, const LoadOptions& options, const Progress& progress) {
-  if (const auto checked = CheckRoutes(system, options.route); !checked) return Forward(checked);
+Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progress& progress) {
+  if (const auto checked = CheckRoutes(system, asked.route); !checked) return Forward(checked);
   system::PreferBootNode(system);
   auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return Forward(recovered);
+  std::vector<std::string> notes;
+  const auto resolved = ResolveKernel(system, asked, notes);
+  if (!resolved) return Forward(resolved);
+  const LoadOptions& options = *resolved;
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
+  prepared->notes.insert(prepared->notes.begin(), notes.begin(), notes.end());
   auto plan = FirstThatWorks(system, options, *prepared, progress,
                              [&](const RouteRow& row) -> Result<report::Plan> {
                                if (session->state().pending) {
@@ -111,10 +117,15 @@ Result<report::Plan> Load(System& system, const LoadOptions& options, const Prog
   return plan;
 }
 
-Result<report::Plan> PlanLoad(System& system, const LoadOptions& options) {
-  if (const auto checked = CheckRoutes(system, options.route); !checked) return Forward(checked);
+Result<report::Plan> PlanLoad(System& system, const LoadOptions& asked) {
+  if (const auto checked = CheckRoutes(system, asked.route); !checked) return Forward(checked);
+  std::vector<std::string> notes;
+  const auto resolved = ResolveKernel(system, asked, notes);
+  if (!resolved) return Forward(resolved);
+  const LoadOptions& options = *resolved;
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
+  prepared->notes.insert(prepared->notes.begin(), notes.begin(), notes.end());
   return FirstThatWorks(
       system, options, *prepared, [](std::string_view /*step*/) {},
       [&](const RouteRow& row) -> Result<report::Plan> {

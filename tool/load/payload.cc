@@ -27,27 +27,66 @@ Result<SourceFile> OpenSource(System& system, const std::string& path, std::stri
                 "give the path of a file");
   }
   if (info->size == 0) return Fail(ExitCode::kFileEmpty, what, "it is empty", "give another one");
-  return SourceFile{path, std::move(*file), info->size};
+  return SourceFile{.path = path,
+                    .file = std::move(*file),
+                    .size = info->size,
+                    .file_size = info->size,
+                    .recipe = {.pieces = {{{0, info->size}, 0}},
+                               .codec = image::Codec::kNone,
+                               .tail = 0,
+                               .size = info->size}};
+}
+
+Result<SourceFile> OpenPart(System& system, const SourceFile& whole, image::Slice part,
+                            std::string_view role) {
+  auto source = OpenSource(system, whole.path, role);
+  if (!source) return source;
+  const auto then = system.Stat(whole.file.fd());
+  const auto now = system.Stat(source->file.fd());
+  if (!then || !now || then->device != now->device || then->inode != now->inode ||
+      part.end() > now->size) {
+    return Fail(ExitCode::kFileChanged, whole.path, "it was replaced while it was read",
+                "load again when nobody writes to it");
+  }
+  if (part.size == 0) {
+    return Fail(ExitCode::kFileEmpty, std::string(role) + " in " + whole.path, "it is empty",
+                "give another one");
+  }
+  source->size = source->recipe.size = part.size;
+  source->recipe.pieces = {{part, 0}};
+  return source;
+}
+
+image::Input InputOf(System& system, const SourceFile& source) {
+  return [&system, fd = source.file.fd(), path = source.path](std::span<std::byte> out,
+                                                              uint64_t offset) -> Result<size_t> {
+    const auto got = ReadFully(system, fd, out, offset);
+    if (!got) return FailErrno(ExitCode::kFileUnreadable, path, got.error().value);
+    return *got;
+  };
+}
+
+Result<image::Unpacker> OpenStream(System& system, const SourceFile& source) {
+  return image::Unpacker::Start(InputOf(system, source), source.file_size, source.path,
+                                source.recipe);
 }
 
 Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
                     PhysAddr destination, const std::function<void(PhysAddr)>& ready) {
+  auto stream = OpenStream(system, source);
+  if (!stream) return Forward(stream);
   uint64_t offset = 0;
   const auto read =
       arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
-        const auto got = ReadFully(system, source.file.fd(), bytes, offset);
-        if (!got) return FailErrno(ExitCode::kFileUnreadable, source.path, got.error().value);
-        offset += *got;
-        if (*got != bytes.size()) {
-          return Fail(ExitCode::kFileChanged, source.path, "it became shorter while it was read",
-                      "load again when nobody writes to it");
-        }
+        if (auto got = stream->Read(bytes); !got) return got;
+        offset += bytes.size();
         ready(destination + offset);
         return {};
       });
   if (!read) return read;
+  if (const auto finished = stream->Finish(); !finished) return finished;
   std::byte beyond;
-  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, offset);
+  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, source.file_size);
   if (!more) return FailErrno(ExitCode::kFileUnreadable, source.path, more.error().value);
   if (*more != 0) {
     return Fail(ExitCode::kFileChanged, source.path, "it became longer while it was read",

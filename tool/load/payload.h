@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The files of the payload: opened and looked at first, then read straight into the arena.
+// The files of the payload: opened and looked at first, then read, or unpacked, straight into the
+// arena.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 #include "core/base/addr.h"
 #include "tool/base/error.h"
+#include "tool/image/unpack.h"
 #include "tool/load/arena.h"
 #include "tool/system/system.h"
 
@@ -18,16 +20,28 @@ namespace khop::load {
 struct SourceFile {
   std::string path;
   system::File file;
-  uint64_t size = 0;  // when it was opened; never 0
+  uint64_t size = 0;       // of the payload that comes out of it; never 0
+  uint64_t file_size = 0;  // when it was opened
+  image::Recipe recipe;    // how the payload comes out of it
+  // Whether the file is the payload, byte by byte.
+  bool is_whole() const { return recipe.IsWhole(file_size); }
 };
 
-// Opens a regular file that is not empty. `role` ("the kernel") is for messages.
-// Errors: kFileMissing, kFileUnreadable, kFileEmpty.
+// Opens a regular file that is not empty, to be taken as it is. `role` ("the kernel") is for
+// messages. Errors: kFileMissing, kFileUnreadable, kFileEmpty.
 Result<SourceFile> OpenSource(system::System& system, const std::string& path,
                               std::string_view role);
+// A part of a file that is open. Errors: as above; kFileChanged.
+Result<SourceFile> OpenPart(system::System& system, const SourceFile& whole, image::Slice part,
+                            std::string_view role);
+
+// For reading it: what image/unpack.h wants. `source` must outlive it.
+image::Input InputOf(system::System& system, const SourceFile& source);
+// The payload as a stream, from its beginning; as often as wanted.
+Result<image::Unpacker> OpenStream(system::System& system, const SourceFile& source);
 
 // Reads all of `source` to `destination` in the arena; `ready` gets the end of what is there.
-// Errors: kFileUnreadable; kFileChanged if it has not its size any more.
+// Errors: kFileUnreadable; kFileChanged if it has not its size any more; Unpacker::Read()'s.
 Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
                     PhysAddr destination, const std::function<void(PhysAddr)>& ready);
 

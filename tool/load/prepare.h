@@ -36,12 +36,16 @@ enum class Route : uint8_t {
 };
 
 struct LoadOptions {
+  // In any format that tool/image knows; empty: see `entry`, or the system's own (tool/entry).
   std::string kernel;
+  std::string configuration;         // of a FIT; empty: the one that fits
+  std::string entry;                 // of the boot partition: an ID or "default"; empty: none
   std::vector<std::string> initrds;  // in order; the kernel sees them as one
   std::optional<std::string> command_line;
   bool reuse_command_line = false;  // that of the running kernel, without BOOT_IMAGE=
   std::string append;
-  std::optional<std::string> dtb;  // else the running kernel's, /sys/firmware/fdt
+  std::optional<std::string> dtb;  // else the image's, else the running kernel's
+  std::vector<std::string> dtbos;  // overlays, applied in this order
   Route route = Route::kAuto;
   MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
@@ -56,6 +60,7 @@ struct LoadOptions {
 
 struct Prepared {
   SourceFile kernel;
+  image::Contents contents;  // of the kernel's file
   image::ImageHeader header;
   std::string kernel_version;  // empty if it was not found
   std::vector<SourceFile> initrds;
@@ -101,8 +106,10 @@ system::LpiTables ReadLpiTables(system::System& system, const devicetree::Tree& 
 Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,
                                              const system::LpiTables& lpi_tables);
 
-// The command line that the options ask for. Errors: kSystemCall.
-Result<std::string> CommandLine(system::System& system, const LoadOptions& options);
+// The command line that the options ask for; where they say nothing, the image's own (a UKI's).
+// Errors: kSystemCall.
+Result<std::string> CommandLine(system::System& system, const LoadOptions& options,
+                                const std::optional<std::string>& of_image = std::nullopt);
 
 // /proc/cmdline without what the boot loader added: BOOT_IMAGE= and initrd=. Quotes are understood.
 std::string WithoutBootImage(std::string_view command_line);

@@ -12,7 +12,8 @@ void AddKernel(TextPage& page, const Plan& plan) {
   std::string what = plan.kernel_format;
   if (!plan.kernel_version.empty()) what += (what.empty() ? "" : ", ") + plan.kernel_version;
   page.Field("Kernel", plan.kernel.path + (what.empty() ? "" : " (" + what + ")"));
-  std::string size = HumanBytes(plan.kernel.size) + " in the file, " +
+  std::string size = HumanBytes(plan.kernel.size) +
+                     (plan.kernel_format == "Image" ? " in the file, " : " unpacked, ") +
                      HumanBytes(plan.kernel_image_size) + " in memory";
   if (plan.kernel_page_size != 0) size += ", pages of " + HumanBytes(plan.kernel_page_size);
   page.Field("", size);

@@ -186,7 +186,11 @@ SysResult<std::byte*> LinuxSystem::ShmAttach(int id) {
   const auto address = Retry([&] { return reinterpret_cast<intptr_t>(shmat(id, nullptr, 0)); });
   if (address < 0) return LastError();
   // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one
-  return reinterpret_cast<std::byte*>(address);
+  auto* const memory = reinterpret_cast<std::byte*>(address);
+  // Not for the children that unpack images. Should it fail, they have no use for it either.
+  struct shmid_ds info = {};
+  if (shmctl(id, IPC_STAT, &info) == 0) madvise(memory, info.shm_segsz, MADV_DONTFORK);
+  return memory;
 }
 
 SysResult<void> LinuxSystem::ShmDetach(std::byte* address) {
