@@ -91,6 +91,12 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "bad-region", "there is no usable memory between --mem-min and --mem-max"};
     case ExitCode::kInternal:
       return {code, "internal", "a fault in khop: please report it"};
+    case ExitCode::kCannotHop:
+      return {code, "cannot-hop", "doctor: something stands in the way of a hop"};
+    case ExitCode::kHopUnknown:
+      return {code, "hop-unknown", "doctor: what decides could not be read (run it as root)"};
+    case ExitCode::kBadCapture:
+      return {code, "bad-capture", "a capture is damaged, incomplete or of another version"};
   }
   return {code, {}, {}};
 }

@@ -61,6 +61,10 @@ enum class ExitCode : int {
   kBadRegion = 54,
 
   kInternal = 70,
+
+  kCannotHop = 90,
+  kHopUnknown = 91,
+  kBadCapture = 92,
 };
 
 struct ExitCodeInfo {

@@ -12,7 +12,17 @@
 
 namespace khop::cli {
 
-enum class Verb : uint8_t { kLoad, kExec, kUnload, kStatus, kPlan, kReport, kHelp };
+enum class Verb : uint8_t {
+  kLoad,
+  kExec,
+  kUnload,
+  kStatus,
+  kPlan,
+  kReport,
+  kDoctor,
+  kCapture,
+  kHelp
+};
 
 struct Command {
   Verb verb = Verb::kHelp;
@@ -22,7 +32,11 @@ struct Command {
   bool park_cpus = false;  // exec, with now
   bool json = false;
   bool verbose = false;
-  std::string topic;  // help: a verb, "exit-codes" or nothing
+  bool diff_dtb = false;  // plan
+  std::string svg;        // plan, report: a file to write
+  std::string from;       // plan, report, doctor: the directory of a capture
+  std::string directory;  // capture
+  std::string topic;      // help: a verb, "exit-codes" or nothing
 };
 
 // What was asked for: a command, or text for standard output (--help, --version).

@@ -31,13 +31,15 @@ Result<SourceFile> OpenSource(System& system, const std::string& path, std::stri
 }
 
 Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination, const std::function<void(PhysAddr)>& ready) {
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
+                    const Progress& progress) {
   uint64_t offset = 0;
   const auto read =
       arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
         const auto got = ReadFully(system, source.file.fd(), bytes, offset);
         if (!got) return FailErrno(ExitCode::kFileUnreadable, source.path, got.error().value);
         offset += *got;
+        progress("reading " + source.path, offset, source.size);
         if (*got != bytes.size()) {
           return Fail(ExitCode::kFileChanged, source.path, "it became shorter while it was read",
                       "load again when nobody writes to it");

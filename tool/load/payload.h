@@ -11,6 +11,7 @@
 #include "core/base/addr.h"
 #include "tool/base/error.h"
 #include "tool/load/arena.h"
+#include "tool/load/progress.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
@@ -29,7 +30,8 @@ Result<SourceFile> OpenSource(system::System& system, const std::string& path,
 // Reads all of `source` to `destination` in the arena; `ready` gets the end of what is there.
 // Errors: kFileUnreadable; kFileChanged if it has not its size any more.
 Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination, const std::function<void(PhysAddr)>& ready);
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
+                    const Progress& progress = {});
 
 // Copies `bytes` to where they belong at `destination`; all of that is in the arena.
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes);

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <ctime>
 
 #include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
 #include "tool/load/routes.h"
+#include "tool/load/running_tree.h"
 #include "tool/system/cpu_granules.h"
 
 namespace khop::load {
@@ -66,6 +68,13 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
     if (!source) return Forward(source);
   }
   auto text = system::ReadFile(system, prepared.dtb_source, 2 * devicetree::kMaxTreeSize);
+  const bool hidden = !text && (text.error().value == EACCES || text.error().value == EPERM);
+  if (hidden && options.only_look && !options.dtb) {
+    auto gathered = GatherRunningTree(system);
+    if (!gathered) return Forward(gathered);
+    text = *std::move(gathered);
+    prepared.notes.emplace_back("without root the device tree's memory reservations are not known");
+  }
   if (!text) {
     return FailErrno(options.dtb ? ExitCode::kFileUnreadable : ExitCode::kUnsupportedMachine,
                      prepared.dtb_source, text.error().value,
@@ -126,25 +135,33 @@ Result<void> CheckBounds(const LoadOptions& options, const Prepared& prepared) {
   }
   const auto longest = std::ranges::max_element(usable, {}, &PhysRange::size);
   if (longest->size < prepared.header.image_size) {
-    return Fail(ExitCode::kBadRegion, region,
-                "no stretch there has room for the kernel's " +
-                    HumanBytes(prepared.header.image_size),
-                "give other bounds");
+    return Fail(
+        ExitCode::kBadRegion, region,
+        "no stretch there has room for the kernel's " + HumanBytes(prepared.header.image_size),
+        "give other bounds");
   }
   return {};
 }
 
 Result<void> PrepareMemory(System& system, const LoadOptions& options, Prepared& prepared) {
   auto map = ReadUsableMemory(system, *prepared.tree);
-  if (!map) return Forward(map);
-  prepared.map = *std::move(map);
+  const bool hidden = !map && options.only_look && map.error().code == ExitCode::kNotRoot;
+  if (!map && !hidden) return Forward(map);
+  if (hidden) {
+    prepared.notes.emplace_back(
+        "/proc/iomem shows no addresses without root: which memory is there, what of it is "
+        "reserved, and where anything would go is not known");
+  } else {
+    prepared.map = *std::move(map);
+  }
   prepared.bounds = {PhysAddr{options.mem_min}, options.mem_max - options.mem_min};
-  if (options.mem_min != 0 || options.mem_max != UINT64_MAX) {
+  if (!hidden && (options.mem_min != 0 || options.mem_max != UINT64_MAX)) {
     if (auto checked = CheckBounds(options, prepared); !checked) return checked;
   }
   prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
   // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
   static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};
+  if (hidden) return {};
   const uint64_t highest = std::max(prepared.map.RamEnd() - 1, prepared.last_words.uart_base);
   const auto bits = static_cast<uint32_t>(std::bit_width(highest));
   const auto* const size = std::ranges::lower_bound(kSizes, bits);
