@@ -107,6 +107,12 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "no-sandbox", "files cannot be read safely: the kernel has no seccomp"};
     case ExitCode::kUnpackerDied:
       return {code, "unpacker-died", "the process that reads an image died; nothing was loaded"};
+    case ExitCode::kCannotHop:
+      return {code, "cannot-hop", "doctor: something stands in the way of a hop"};
+    case ExitCode::kHopUnknown:
+      return {code, "hop-unknown", "doctor: what decides could not be read (run it as root)"};
+    case ExitCode::kBadCapture:
+      return {code, "bad-capture", "a capture is damaged, incomplete or of another version"};
   }
   return {code, {}, {}};
 }

@@ -70,6 +70,9 @@ enum class ExitCode : int {
   kBadEntry = 85,
   kNoSandbox = 86,
   kUnpackerDied = 87,
+  kCannotHop = 90,
+  kHopUnknown = 91,
+  kBadCapture = 92,
 };
 
 struct ExitCodeInfo {

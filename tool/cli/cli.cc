@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "tool/cli/cli.h"
 
+#include <memory>
 #include <new>
 
 #include "tool/cli/command.h"
+#include "tool/cli/progress_bar.h"
 #include "tool/cli/verbs.h"
 
 namespace khop::cli {
@@ -25,6 +27,10 @@ Result<void> Dispatch(Context& context, const Command& command) {
       return RunInspect(context, command);
     case Verb::kReport:
       return RunReport(context, command);
+    case Verb::kDoctor:
+      return RunDoctor(context, command);
+    case Verb::kCapture:
+      return RunCapture(context, command);
     case Verb::kHelp:
       break;
   }
@@ -37,6 +43,7 @@ Result<void> TryRun(Context& context, const std::vector<std::string>& arguments)
   if (const auto* const text = std::get_if<std::string>(&*parsed)) {
     context.out << *text;
   } else if (const auto done = Dispatch(context, std::get<Command>(*parsed)); !done) {
+    context.out.flush();
     return done;
   }
   if (!context.out.flush()) {
@@ -48,10 +55,19 @@ Result<void> TryRun(Context& context, const std::vector<std::string>& arguments)
 }  // namespace
 
 load::Progress MakeProgress(Context& context, const Command& command) {
-  if (!command.verbose) return [](std::string_view) {};
-  return [&context](std::string_view step) {
-    context.err << "khop: " << Printable(step) << "\n" << std::flush;
-  };
+  load::Progress progress;
+  if (command.verbose) {
+    progress = [&context](std::string_view step) {
+      context.err << "khop: " << Printable(step) << "\n" << std::flush;
+    };
+  }
+  if (context.err_is_terminal) {
+    auto bar = std::make_shared<ProgressBar>(context.err, context.style);
+    progress.OnBytes([bar](std::string_view what, uint64_t done, uint64_t total) {
+      bar->Show(what, done, total);
+    });
+  }
+  return progress;
 }
 
 int Run(Context& context, const std::vector<std::string>& arguments) {

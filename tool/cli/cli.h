@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tool/base/error.h"
+#include "tool/report/style.h"
 #include "tool/system/system.h"
 
 namespace khop::cli {
@@ -18,6 +19,9 @@ struct Context {
   std::ostream& out;
   std::ostream& err;
   std::span<const std::byte> blob;  // the relocator; empty where khop can only refuse
+  // How reports look; by default as in a pipe.
+  report::Style style = {};
+  bool err_is_terminal = false;  // progress bars there
 };
 
 // Runs `khop` with the arguments after argv[0]; the exit code.

@@ -62,6 +62,16 @@ void AddJson(CLI::App* verb, Arguments& arguments) {
   verb->add_flag("--json", arguments.command.json, "machine-readable output");
 }
 
+void AddSvg(CLI::App* verb, Arguments& arguments) {
+  verb->add_option("--svg", arguments.command.svg, "write a picture to this file, too")
+      ->type_name("FILE");
+}
+
+void AddFrom(CLI::App* verb, Arguments& arguments) {
+  verb->add_option("--from", arguments.command.from, "of the machine that this capture is of")
+      ->type_name("DIR");
+}
+
 void AddVerbose(CLI::App* verb, Arguments& arguments) {
   verb->add_flag("-v,--verbose", arguments.command.verbose, "tell each step");
 }
@@ -181,17 +191,32 @@ void AddAll(CLI::App& app, Arguments& arguments) {
   AddJson(AddVerb(app, arguments, Verb::kStatus, "status",
                   "Tell what is loaded, and whether it still is intact"),
           arguments);
-  AddLoadOptions(AddVerb(app, arguments, Verb::kPlan, "plan",
-                         "Tell what load would do; without KERNEL: the plan of what is loaded"),
-                 arguments);
+  CLI::App* const plan =
+      AddVerb(app, arguments, Verb::kPlan, "plan",
+              "Tell what load would do; without KERNEL: the plan of what is loaded");
+  AddLoadOptions(plan, arguments);
+  plan->add_flag("--diff-dtb", arguments.command.diff_dtb,
+                 "show what changes in the device tree, as source");
+  AddSvg(plan, arguments);
+  AddFrom(plan, arguments);
   CLI::App* const inspect =
       AddVerb(app, arguments, Verb::kInspect, "inspect", "Tell what a file is and what is in it");
   inspect->add_option("FILE", arguments.command.file, "a kernel in any format, or anything else")
       ->required();
   AddJson(inspect, arguments);
-  AddJson(AddVerb(app, arguments, Verb::kReport, "report",
-                  "Show where the time of the last hop went (in the new kernel)"),
-          arguments);
+  CLI::App* const report = AddVerb(app, arguments, Verb::kReport, "report",
+                                   "Show where the time of the last hop went (in the new kernel)");
+  AddJson(report, arguments);
+  AddSvg(report, arguments);
+  AddFrom(report, arguments);
+  CLI::App* const doctor = AddVerb(app, arguments, Verb::kDoctor, "doctor",
+                                   "Tell whether this machine can hop, and what stands in the way");
+  AddJson(doctor, arguments);
+  AddFrom(doctor, arguments);
+  AddVerb(app, arguments, Verb::kCapture, "capture",
+          "Save what plan, doctor and report ask this machine, for use elsewhere")
+      ->add_option("DIR", arguments.command.directory, "where to: it is made if it is not there")
+      ->required();
   AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
       ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
 }

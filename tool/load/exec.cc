@@ -186,6 +186,7 @@ Result<report::Status> GetStatus(System& system) {
 }
 
 Result<bool> Unload(System& system) {
+  if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
   if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
   return Session::ClearAll(system);
 }

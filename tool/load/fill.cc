@@ -40,8 +40,9 @@ std::string HexText(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind) {
-  const auto ranges = digester.Finish();
+Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind,
+                            const Progress& progress) {
+  const auto ranges = digester.Finish(progress);
   if (!ranges) return Forward(ranges);
   const uint32_t digest_size = handoff::DigestSize(kind);
   Digests all;
@@ -96,6 +97,19 @@ report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options) {
   return plan;
 }
 
+void AddSegments(const Prepared& prepared, const Placed& placed, uint64_t dtb_size,
+                 report::Plan& plan) {
+  plan.entry = placed.image.value;
+  plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},
+                   {"dtb", placed.dtb.value, dtb_size, 0}};
+  if (prepared.initrd_size != 0) {
+    const uint64_t from_files = prepared.made_initrd.empty() ? prepared.initrd_size : 0;
+    plan.segments.push_back({"initrd", placed.initrd.value, prepared.initrd_size, from_files});
+  }
+  plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
+  std::ranges::sort(plan.segments, {}, &report::Segment::start);
+}
+
 void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, report::Plan& plan) {
   plan.control = {.start = placed.control.start.value,
                   .size = placed.control.size,
@@ -119,15 +133,8 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
                 .taken = {},
                 .bounds = prepared.bounds};
   report::Plan& plan = loaded.plan;
-  plan.entry = placed.image.value;
-  plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},
-                   {"dtb", placed.dtb.value, filled.tree.bytes.size(), 0}};
-  if (prepared.initrd_size != 0) {
-    const uint64_t from_files = prepared.made_initrd.empty() ? prepared.initrd_size : 0;
-    plan.segments.push_back({"initrd", placed.initrd.value, prepared.initrd_size, from_files});
-  }
-  plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
-  std::ranges::sort(plan.segments, {}, &report::Segment::start);
+  plan.addresses = "loaded";
+  AddSegments(prepared, placed, filled.tree.bytes.size(), plan);
   plan.dtb_changes = std::move(filled.tree.changes);
   for (const LentPages& pages : loaded.arena.Pages()) {
     plan.arena.push_back({pages.page_size, pages.count});
@@ -146,7 +153,8 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   progress((prepared.kernel.recipe.codec == image::Codec::kNone ? "reading" : "unpacking") +
            std::string(" the kernel to ") + Hex(placed.image.value));
   digester.Begin({placed.image, prepared.kernel.size});
-  if (const auto read = Stream(system, prepared.kernel, arena, placed.image, ready); !read) {
+  if (const auto read = Stream(system, prepared.kernel, arena, placed.image, ready, progress);
+      !read) {
     return Forward(read);
   }
   const PhysRange whole_initrd{placed.initrd, prepared.initrd_size};
@@ -157,7 +165,8 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
     progress("reading the initrd " + initrd.path + " to " +
              Hex((placed.initrd + initrd_end).value));
     const PhysAddr to = placed.initrd + initrd_end;
-    if (const auto read = Stream(system, initrd, arena, to, ready); !read) return Forward(read);
+    if (const auto read = Stream(system, initrd, arena, to, ready, progress); !read)
+      return Forward(read);
     initrd_end += initrd.size;
   }
   if (!prepared.made_initrd.empty()) {
@@ -178,7 +187,7 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
 
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
   digester.Add(dtb);
-  auto digests = Digests::Of(digester, options.digest);
+  auto digests = Digests::Of(digester, options.digest, progress);
   if (!digests) return Forward(digests);
   // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
   progress("cleaning the caches");

@@ -20,7 +20,8 @@ namespace khop::load {
 // Ranges to verify, with their digests, for the hand-off and for the state.
 struct Digests {
   // What `digester` has been given, of this kind.
-  static Result<Digests> Of(PieceDigester& digester, handoff::DigestKind kind);
+  static Result<Digests> Of(PieceDigester& digester, handoff::DigestKind kind,
+                            const Progress& progress = {});
 
   std::vector<handoff::VerifyRange> verify;
   std::vector<std::byte> bytes;
@@ -42,6 +43,10 @@ Result<Filled> Fill(system::System& system, const LoadOptions& options, const Pr
 
 // What is known of a plan before any memory is taken.
 report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options);
+
+// The entry and the segments of the payload.
+void AddSegments(const Prepared& prepared, const Placed& placed, uint64_t dtb_size,
+                 report::Plan& plan);
 
 void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, report::Plan& plan);
 

@@ -8,19 +8,11 @@
 #include "tool/load/fill.h"
 #include "tool/load/gather_keep.h"
 #include "tool/load/routes.h"
-#include "tool/system/kexec_state.h"
 #include "tool/system/page_flags.h"
 
 namespace khop::load {
 
 using system::System;
-
-namespace {
-
-constexpr uint64_t kGiB = uint64_t{1} << 30;
-constexpr uint64_t kWindow = 32 * kGiB;
-constexpr uint64_t kLittle = uint64_t{2} << 20;
-constexpr uint64_t kTight = uint64_t{64} << 20;
 
 void AddGathered(const GatherPlan& plan, report::Plan& report) {
   report.bytes_in_place = plan.bytes_in_place;
@@ -32,6 +24,13 @@ void AddGathered(const GatherPlan& plan, report::Plan& report) {
                             : HumanBytes(plan.bytes_in_place) + " of " + HumanBytes(all) +
                                   " could be had where they are needed";
 }
+
+namespace {
+
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+constexpr uint64_t kWindow = 32 * kGiB;
+constexpr uint64_t kLittle = uint64_t{2} << 20;
+constexpr uint64_t kTight = uint64_t{64} << 20;
 
 // How much may be taken beyond the need, for a moment and to choose from: as much again, within
 // half of what is available, and never the last of it.
@@ -128,8 +127,8 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
   if (!arena) return Forward(arena);
   progress("looking for destinations");
   input.owned = Addresses(arena->extents());
-  const Ranges plain = InBoth(system::Subtract(prepared.map.plain, prepared.forbidden),
-                              {&prepared.bounds, 1});
+  const Ranges plain =
+      InBoth(system::Subtract(prepared.map.plain, prepared.forbidden), {&prepared.bounds, 1});
   auto allowed =
       FindAllowed(system, plain, input.owned,
                   std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, input.granule), 32768));
@@ -141,15 +140,6 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
 }
 
 }  // namespace
-
-Result<void> PlanByGather(System& system, const LoadOptions& /*options*/, const Prepared& prepared,
-                          report::Plan& plan) {
-  const uint64_t needed = GatherNeed(prepared.sizes, prepared.kernel.size, system.PageSize());
-  if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
-  plan.route_reason = "pages of any size, " + HumanBytes(needed) + ", would be asked for";
-  plan.notes.emplace_back("how much is in place is known when the pages are there");
-  return {};
-}
 
 Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOptions& options,
                                   const Prepared& prepared, const Progress& progress) {

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "tool/load/boot_entry.h"
+#include "tool/devicetree/dts.h"
 #include "tool/load/fill.h"
 #include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"
@@ -92,6 +93,7 @@ Result<void> CheckRoutes(System& system, Route route) {
 }  // namespace
 
 Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progress& progress) {
+  if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
   if (const auto checked = CheckRoutes(system, asked.route); !checked) return Forward(checked);
   system::PreferBootNode(system);
   auto session = Session::Open(system);
@@ -117,23 +119,53 @@ Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progre
   return plan;
 }
 
-Result<report::Plan> PlanLoad(System& system, const LoadOptions& asked) {
+namespace {
+
+// What the next tree changes, with the addresses of the plan.
+Result<void> AddTree(const Prepared& prepared, bool diff, report::Plan& plan) {
+  devicetree::NextTreeOptions options = prepared.tree_options;
+  for (const report::Segment& segment : plan.segments) {
+    if (segment.name == "initrd") options.initrd = PhysRange{{segment.start}, segment.size};
+  }
+  auto tree = devicetree::BuildNextTree(*prepared.tree, options);
+  if (!tree) return Forward(tree);
+  plan.dtb_changes = std::move(tree->changes);
+  if (!diff) return {};
+  const auto next = devicetree::Tree::Parse(tree->bytes, "the next device tree");
+  if (!next) return Forward(next);
+  plan.dtb_diff = devicetree::DiffDts(*prepared.tree, *next);
+  return {};
+}
+
+}  // namespace
+
+Result<report::Plan> PlanLoad(System& system, const LoadOptions& asked, bool diff) {
+  const auto machine = system::CheckMachine(system, system::Purpose::kLook);
+  if (!machine) return Forward(machine);
   if (const auto checked = CheckRoutes(system, asked.route); !checked) return Forward(checked);
   std::vector<std::string> notes;
-  const auto resolved = ResolveKernel(system, asked, notes);
+  auto resolved = ResolveKernel(system, asked, notes);
   if (!resolved) return Forward(resolved);
-  const LoadOptions& options = *resolved;
+  LoadOptions& options = *resolved;
+  options.only_look = true;
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
   prepared->notes.insert(prepared->notes.begin(), notes.begin(), notes.end());
   return FirstThatWorks(
-      system, options, *prepared, [](std::string_view /*step*/) {},
-      [&](const RouteRow& row) -> Result<report::Plan> {
+      system, options, *prepared, {}, [&](const RouteRow& row) -> Result<report::Plan> {
         report::Plan plan = MakePlan(*prepared, options);
         if (const auto done = row.plan(system, options, *prepared, plan); !done) {
           return Forward(done);
         }
-        plan.notes.emplace_back("a dry run: no memory was taken, so no physical address is known");
+        if (const auto done = AddTree(*prepared, diff, plan); !done) return Forward(done);
+        plan.notes.emplace_back(
+            plan.addresses == "forecast"
+                ? "a forecast: nothing was taken, and the kernel may give other pages when asked"
+                : "a dry run: no memory was taken, so no physical address is known");
+        if (system.EffectiveUid() != 0) {
+          plan.notes.emplace_back(
+              "to load takes root; whether the kernel would refuse is not known without it");
+        }
         return plan;
       });
 }

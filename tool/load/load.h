@@ -8,14 +8,12 @@
 
 #include "tool/base/error.h"
 #include "tool/load/prepare.h"
+#include "tool/load/progress.h"
 #include "tool/report/plan.h"
 #include "tool/report/status.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
-
-// Told of each step as it begins ("reading the kernel"); for -v.
-using Progress = std::function<void(std::string_view)>;
 
 // Loads, and replaces whatever was loaded before. On failure what was loaded before still is, and
 // nothing else has changed. Returns the plan that was carried out, with the reason why each route
@@ -23,8 +21,12 @@ using Progress = std::function<void(std::string_view)>;
 Result<report::Plan> Load(system::System& system, const LoadOptions& options,
                           const Progress& progress);
 
-// What Load() would do as far as it can be known without taking memory: no address is known.
-Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options);
+// What Load() would do, as far as it can be known without taking memory: with the pages that the
+// kernel would have now. With `diff` the plan has the next tree's differences as source.
+Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options, bool diff = false);
+
+// Adds to any plan how this machine's memory is used, and what the steps are expected to take.
+void AddView(system::System& system, report::Plan& plan);
 
 // The plan of what is loaded. Errors: kNothingLoaded.
 Result<report::Plan> LoadedPlan(system::System& system);

@@ -72,7 +72,8 @@ Result<image::Unpacker> OpenStream(System& system, const SourceFile& source) {
 }
 
 Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination, const std::function<void(PhysAddr)>& ready) {
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
+                    const Progress& progress) {
   auto stream = OpenStream(system, source);
   if (!stream) return Forward(stream);
   uint64_t offset = 0;
@@ -80,6 +81,7 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
       arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
         if (auto got = stream->Read(bytes); !got) return got;
         offset += bytes.size();
+        progress("reading " + source.path, offset, source.size);
         ready(destination + offset);
         return {};
       });

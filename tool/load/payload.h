@@ -13,6 +13,7 @@
 #include "tool/base/error.h"
 #include "tool/image/unpack.h"
 #include "tool/load/arena.h"
+#include "tool/load/progress.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
@@ -43,7 +44,8 @@ Result<image::Unpacker> OpenStream(system::System& system, const SourceFile& sou
 // Reads all of `source` to `destination` in the arena; `ready` gets the end of what is there.
 // Errors: kFileUnreadable; kFileChanged if it has not its size any more; Unpacker::Read()'s.
 Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination, const std::function<void(PhysAddr)>& ready);
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
+                    const Progress& progress = {});
 
 // Copies `bytes` to where they belong at `destination`; all of that is in the arena.
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes);

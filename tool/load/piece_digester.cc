@@ -87,7 +87,7 @@ Result<void> PieceDigester::Digest(const Piece& piece) const {
   return {};
 }
 
-void PieceDigester::Work(bool until_stopped) {
+void PieceDigester::Work(bool until_stopped, const Progress& progress) {
   std::unique_lock lock(mutex_);
   for (;;) {
     while (taken_ < pieces_.size()) {
@@ -97,6 +97,7 @@ void PieceDigester::Work(bool until_stopped) {
       lock.lock();
       if (!digested && !failure_) failure_ = digested.error();
       ++done_;
+      progress("digesting", done_ * handoff::kPieceSize, pieces_.size() * handoff::kPieceSize);
       if (done_ == pieces_.size()) changed_.notify_all();
     }
     if (!until_stopped || stop_) return;
@@ -104,13 +105,14 @@ void PieceDigester::Work(bool until_stopped) {
   }
 }
 
-Result<std::vector<PieceDigester::Ranged>> PieceDigester::Finish() {
+Result<std::vector<PieceDigester::Ranged>> PieceDigester::Finish(const Progress& progress) {
   if (!ranges_.empty()) Ready(ranges_.back().range.end());
-  Work(/*until_stopped=*/false);
+  Work(/*until_stopped=*/false, progress);
   if (!threads_.empty()) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return done_ == pieces_.size(); });
   }
+  progress("digesting", 1, 1);
   if (failure_) return std::unexpected(*failure_);
   return std::move(ranges_);
 }

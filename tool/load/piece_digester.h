@@ -14,6 +14,7 @@
 #include "core/handoff/handoff.h"
 #include "tool/base/error.h"
 #include "tool/load/arena.h"
+#include "tool/load/progress.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
@@ -42,8 +43,8 @@ class PieceDigester {
     Begin(range);
     Ready(range.end());
   }
-  // Waits for everything that was begun. This thread takes its share.
-  Result<std::vector<Ranged>> Finish();
+  // Waits for everything that was begun. This thread takes its share, and tells how far all are.
+  Result<std::vector<Ranged>> Finish(const Progress& progress = {});
 
  private:
   struct Piece {
@@ -51,7 +52,7 @@ class PieceDigester {
     std::byte* digest = nullptr;  // goes there
   };
 
-  void Work(bool until_stopped);
+  void Work(bool until_stopped, const Progress& progress = {});
   Result<void> Digest(const Piece& piece) const;
 
   const Arena& arena_;

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <ctime>
 
 #include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
 #include "tool/load/routes.h"
 #include "tool/load/tree_source.h"
+#include "tool/load/running_tree.h"
 #include "tool/system/cpu_granules.h"
 #include "tool/system/kexec_state.h"
 
@@ -130,15 +132,23 @@ Result<void> CheckBounds(const LoadOptions& options, const Prepared& prepared) {
 
 Result<void> PrepareMemory(System& system, const LoadOptions& options, Prepared& prepared) {
   auto map = ReadUsableMemory(system, *prepared.tree);
-  if (!map) return Forward(map);
-  prepared.map = *std::move(map);
+  const bool hidden = !map && options.only_look && map.error().code == ExitCode::kNotRoot;
+  if (!map && !hidden) return Forward(map);
+  if (hidden) {
+    prepared.notes.emplace_back(
+        "/proc/iomem shows no addresses without root: which memory is there, what of it is "
+        "reserved, and where anything would go is not known");
+  } else {
+    prepared.map = *std::move(map);
+  }
   prepared.bounds = {PhysAddr{options.mem_min}, options.mem_max - options.mem_min};
-  if (options.mem_min != 0 || options.mem_max != UINT64_MAX) {
+  if (!hidden && (options.mem_min != 0 || options.mem_max != UINT64_MAX)) {
     if (auto checked = CheckBounds(options, prepared); !checked) return checked;
   }
   prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
   // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
   static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};
+  if (hidden) return {};
   const uint64_t highest = std::max(prepared.map.RamEnd() - 1, prepared.last_words.uart_base);
   const auto bits = static_cast<uint32_t>(std::bit_width(highest));
   const auto* const size = std::ranges::lower_bound(kSizes, bits);

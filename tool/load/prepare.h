@@ -56,6 +56,7 @@ struct LoadOptions {
   uint64_t mem_max = UINT64_MAX;
   // Reserved: the crash kernel that is to be loaded with it.
   std::shared_ptr<const LoadOptions> crash_kernel;
+  bool only_look = false;  // a plan: what root alone may see may be missing
 };
 
 struct Prepared {

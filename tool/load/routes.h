@@ -56,6 +56,12 @@ Result<report::Plan> LoadByGather(system::System& system, Session& session,
                                   const LoadOptions& options, const Prepared& prepared,
                                   const Progress& progress);
 
+// The in-place route's places, for runs of 2 MiB pages that start at `runs`.
+Placed PlaceInRuns(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bool mmu,
+                   const std::vector<PhysAddr>& runs);
+// "21, 2", for people.
+std::string RunsText(std::span<const uint64_t> run_pages);
+
 // The reason in a failure's message, without the thing that it is about.
 std::string Reason(const Failure& failure);
 

@@ -2,11 +2,13 @@
 #include "tool/load/tree_source.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <utility>
 
 #include "tool/devicetree/edit.h"
 #include "tool/image/sandbox.h"
+#include "tool/load/running_tree.h"
 
 namespace khop::load {
 namespace {
@@ -140,7 +142,15 @@ Result<void> ReadTree(System& system, const LoadOptions& options, Prepared& prep
     if (const auto supplied = SupplyMemory(system, bytes, prepared); !supplied) return supplied;
   } else {
     prepared.dtb_source = kRunningTree;
-    const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
+    auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
+    const bool hidden = !text && (text.error().value == EACCES || text.error().value == EPERM);
+    if (hidden && options.only_look) {
+      auto gathered = GatherRunningTree(system);
+      if (!gathered) return Forward(gathered);
+      text = *std::move(gathered);
+      prepared.notes.emplace_back(
+          "without root the device tree's memory reservations are not known");
+    }
     if (!text) {
       return FailErrno(ExitCode::kUnsupportedMachine, kRunningTree, text.error().value,
                        "give a device tree with --dtb");

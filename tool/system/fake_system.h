@@ -90,7 +90,7 @@ class FakeSystem final : public System {
   // Adds a range to what crashkernel= reserved.
   void Reserve(PhysRange range);
   int crash_error = 0;  // what every crash load fails with, once the image before is lost
-  int kexec_error = 0;                // what every kexec_load fails with
+  int kexec_error = 0;  // what every kexec_load fails with
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;
@@ -106,6 +106,10 @@ class FakeSystem final : public System {
   bool lock_held = false;  // by another process
   std::string kernel_log = "5,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n";
   std::map<const std::byte*, uint64_t> cleaned;
+  Speeds speeds = {.copy = 2'000'000'000,
+                   .clean = 4'000'000'000,
+                   .sha256 = 500'000'000,
+                   .crc32c = 1'000'000'000};
   std::map<uint64_t, std::string> device_memory;  // by address; the rest is no such memory (EPERM)
 
   // --- Trouble. Calls that change or read something outside the process are counted.
@@ -164,6 +168,7 @@ class FakeSystem final : public System {
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override { return 0; }
   unsigned CpuCount() override { return cpu_count; }
+  Speeds MeasureSpeeds() override { return speeds; }
 
  private:
   struct Segment {

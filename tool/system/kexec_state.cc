@@ -129,12 +129,12 @@ Failure ExplainKexecLoad(System& system, Errno error) {
   }
 }
 
-Result<void> CheckMachine(System& system) {
+Result<void> CheckMachine(System& system, Purpose purpose) {
   if (const std::string machine = system.Machine(); machine != "aarch64") {
     return Fail(ExitCode::kNotArm64, "this machine", "its kernel is " + machine + ", not arm64",
                 "run khop on the arm64 machine that is to hop");
   }
-  if (system.EffectiveUid() != 0) {
+  if (purpose == Purpose::kDo && system.EffectiveUid() != 0) {
     return Fail(ExitCode::kNotRoot, "khop", "you are not root", "run it with sudo");
   }
   for (const auto& [there, root, todo] :
@@ -154,20 +154,24 @@ Result<void> CheckLoadAllowed(System& system) {
   return {};
 }
 
+// From 5.12 on the kernel logs the mode (6.5: "hVHE" on CPUs with VHE), whichever of the two lines
+// still is there.
+bool ProtectedKvmIsOn(System& system) {
+  return KernelSaid(system, {"CPU features: detected: Protected KVM"}) ||
+         KernelSaid(system, {"kvm [", "]: Protected ", "VHE", " mode initialized successfully"});
+}
+
 Result<void> CheckKexec(System& system) {
-  if (auto machine = CheckMachine(system); !machine) return machine;
+  if (auto machine = CheckMachine(system, Purpose::kLook); !machine) return machine;
   if (auto allowed = CheckLoadAllowed(system); !allowed) return allowed;
   if (const auto loaded = ReadFile(system, kLoaded); !loaded && loaded.error().value == ENOENT) {
     return std::unexpected(NotBuilt());
   }
-  // No probe: the kernel looks at this only when it gets a whole image. From 5.12 on it logs the
-  // mode (6.5: "hVHE" on CPUs with VHE), whichever of the two lines still is there.
-  if (KernelSaid(system, {"CPU features: detected: Protected KVM"}) ||
-      KernelSaid(system, {"kvm [", "]: Protected ", "VHE", " mode initialized successfully"})) {
-    return std::unexpected(ProtectedKvm());
-  }
-  // The probe is an attempt, and attempts may be counted: then the load itself has to tell.
-  if (!HasLoadLimit(system)) {
+  // No probe: the kernel looks at this only when it gets a whole image.
+  if (ProtectedKvmIsOn(system)) return std::unexpected(ProtectedKvm());
+  // The probe is an attempt, and attempts may be counted: then the load itself has to tell. Others
+  // than root learn nothing by it.
+  if (!HasLoadLimit(system) && system.EffectiveUid() == 0) {
     if (const Errno probe = system.KexecProbe(); probe.value == ENOSYS || probe.value == EPERM) {
       return std::unexpected(ExplainKexecLoad(system, probe));
     }

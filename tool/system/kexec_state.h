@@ -7,8 +7,12 @@
 
 namespace khop::system {
 
-// Refuses other machines than arm64, other users than root, and missing /proc and /sys.
-Result<void> CheckMachine(System& system);
+// Who asks: to do something takes root, and so does to be told whether the kernel would refuse it.
+enum class Purpose : uint8_t { kDo, kLook };
+
+// Refuses other machines than arm64, missing /proc and /sys, and, to do something, other users than
+// root.
+Result<void> CheckMachine(System& system, Purpose purpose = Purpose::kDo);
 
 // Whether kernel lockdown is in force (Linux, man kernel_lockdown.7), as far as it can be seen.
 bool LockedDown(System& system);
@@ -17,9 +21,11 @@ bool LockedDown(System& system);
 // used-up kexec_load_limit_reboot, lockdown. It costs no load of that limit.
 Result<void> CheckLoadAllowed(System& system);
 
-// Refuses, with the reason and its own exit code: not arm64, not root, a kernel without
-// kexec_load, what CheckLoadAllowed() refuses, protected KVM.
+// Refuses, with the reason and its own exit code: not arm64, a kernel without kexec_load, what
+// CheckLoadAllowed() refuses, protected KVM; as far as it can be seen without root by others.
 Result<void> CheckKexec(System& system);
+// Whether protected KVM owns EL2, by the kernel log.
+bool ProtectedKvmIsOn(System& system);
 
 // Refuses where SysV shared memory would not last until the reboot or is not the machine's own:
 // kernel.shm_rmid_forced, shmmax or shmall below `bytes`.

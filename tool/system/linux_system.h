@@ -49,6 +49,7 @@ class LinuxSystem final : public System {
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override;
   unsigned CpuCount() override;
+  Speeds MeasureSpeeds() override;
 };
 
 }  // namespace khop::system

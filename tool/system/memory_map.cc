@@ -62,6 +62,15 @@ std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
   return Subtract(ranges, Subtract(ranges, std::move(others)));
 }
 
+std::vector<PhysRange> FirstOf(std::vector<PhysRange> ranges, uint64_t bytes) {
+  for (PhysRange& range : ranges) {
+    range.size = std::min(range.size, bytes);
+    bytes -= range.size;
+  }
+  std::erase_if(ranges, [](const PhysRange& range) { return range.empty(); });
+  return ranges;
+}
+
 Result<MemoryMap> ParseIomem(std::string_view text) {
   MemoryMap map;
   std::vector<PhysRange> nested;

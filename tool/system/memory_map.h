@@ -41,6 +41,11 @@ std::vector<PhysRange> Subtract(const std::vector<PhysRange>& ranges, std::vecto
 std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
                                  std::vector<PhysRange> others);
 
+// Of the pages of larger memories only those of the first so many bytes are looked at one by one.
+inline constexpr uint64_t kMostPagesSeen = uint64_t{64} << 30;
+// The first `bytes` of `ranges`.
+std::vector<PhysRange> FirstOf(std::vector<PhysRange> ranges, uint64_t bytes);
+
 // The blocks of memory that the kernel means to be able to remove (ZONE_MOVABLE): pages there are
 // moved away when somebody takes the block offline. Nothing where memory cannot be removed.
 Result<std::vector<PhysRange>> RemovableMemory(System& system);

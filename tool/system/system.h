@@ -40,6 +40,7 @@ struct FileInfo {
   uint32_t uid = 0;
   uint64_t device = 0;
   uint64_t inode = 0;
+  friend bool operator==(const FileInfo&, const FileInfo&) = default;
 };
 
 struct ShmInfo {
@@ -57,6 +58,15 @@ struct KexecSegment {
 };
 
 enum class RebootMode : uint8_t { kKexec };
+
+// What one CPU of the machine does with memory that no cache holds, bytes a second; 0: not known.
+struct Speeds {
+  uint64_t copy = 0;   // from one place to another
+  uint64_t clean = 0;  // dirty lines to the point of coherency
+  uint64_t sha256 = 0;
+  uint64_t crc32c = 0;
+  friend bool operator==(const Speeds&, const Speeds&) = default;
+};
 
 // Calls fail with the errno of the system call behind them. EINTR never comes out.
 class System {
@@ -138,6 +148,8 @@ class System {
   virtual uint64_t Hwcap() = 0;
   // CPUs that this process may run on, at least 1.
   virtual unsigned CpuCount() = 0;
+  // Measured now, in a fifth of a second or so.
+  virtual Speeds MeasureSpeeds() = 0;
 };
 
 // A descriptor closed at the end of its scope.
