@@ -20,6 +20,9 @@ struct Context {
   std::span<const std::byte> blob;  // the relocator; empty where khop can only refuse
 };
 
+// `khop kexec …`, and khop called by this name, is kexec-tools' `kexec` (kexec/run.h).
+inline constexpr const char* kKexec = "kexec";
+
 // Runs `khop` with the arguments after argv[0]; the exit code.
 int Run(Context& context, const std::vector<std::string>& arguments);
 

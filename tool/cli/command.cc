@@ -8,6 +8,7 @@
 #include <charconv>
 #include <utility>
 
+#include "tool/cli/cli.h"
 #include "tool/load/routes.h"
 
 namespace khop::cli {
@@ -173,6 +174,8 @@ void AddAll(CLI::App& app, Arguments& arguments) {
   AddJson(AddVerb(app, arguments, Verb::kReport, "report",
                   "Show where the time of the last hop went (in the new kernel)"),
           arguments);
+  // Has a parser of its own (kexec/options.h): this is for the help.
+  app.add_subcommand(kKexec, "Do what kexec-tools' kexec does with the same options: khop kexec -h");
   AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
       ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
 }

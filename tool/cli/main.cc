@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <malloc.h>
 
+#include <algorithm>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tool/cli/cli.h"
@@ -21,5 +23,10 @@ int main(int argc, char** argv) {
 #if defined(__aarch64__)
   context.blob = khop::relocator::Blob();
 #endif
-  return khop::cli::Run(context, std::vector<std::string>(argv + 1, argv + argc));
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const std::string_view name = argc > 0 ? argv[0] : "";
+  if (name.substr(name.rfind('/') + 1) == khop::cli::kKexec) {
+    arguments.insert(arguments.begin(), khop::cli::kKexec);
+  }
+  return khop::cli::Run(context, arguments);
 }
