@@ -38,10 +38,10 @@ bool ReadHeader(std::span<const std::byte> tree, Blocks* out) {
   const uint32_t version = Load(at + 20);
   const uint32_t reservations = Load(at + 16);
   return version == 17 && out->total <= tree.size() && out->total >= kHeaderSize &&
-         out->structure % 4 == 0 && out->structure >= kHeaderSize &&
-         out->structure <= out->total && out->structure_size <= out->total - out->structure &&
-         out->strings >= kHeaderSize && out->strings <= out->total &&
-         out->strings_size <= out->total - out->strings && reservations >= kHeaderSize;
+         out->structure % 4 == 0 && out->structure >= kHeaderSize && out->structure <= out->total &&
+         out->structure_size <= out->total - out->structure && out->strings >= kHeaderSize &&
+         out->strings <= out->total && out->strings_size <= out->total - out->strings &&
+         reservations >= kHeaderSize;
 }
 
 // Length of the string at `at`, or more than `size` leaves room for.
@@ -56,10 +56,10 @@ bool Is(const std::byte* bytes, uint32_t at, uint32_t size, const char* name, si
 }
 
 struct Found {
-  uint32_t chosen_end = 0;  // offset of the token that ends /chosen; 0: there is no such node
+  uint32_t chosen_end = 0;   // offset of the token that ends /chosen; 0: there is no such node
   uint32_t first_child = 0;  // offset behind the last property of /chosen
-  uint32_t timeline = 0;    // offset of the property's value; 0: there is none of the right size
-  bool other = false;       // there is one of another size
+  uint32_t timeline = 0;     // offset of the property's value; 0: there is none of the right size
+  bool other = false;        // there is one of another size
 };
 
 // Offsets are from the start of the tree.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Which words a function reads, from its instructions. Only so can a module learn where `kexec_image`
-// is on a kernel whose symbol table has no data (CONFIG_KALLSYMS_ALL is off in Debian's).
+// Which words a function reads, from its instructions. Only so can a module learn where
+// `kexec_image` is on a kernel whose symbol table has no data (CONFIG_KALLSYMS_ALL is off in
+// Debian's).
 #include <algorithm>
 #include <cstring>
 
@@ -15,10 +16,10 @@ int64_t SignExtend(uint64_t value, int bits) {
 
 }  // namespace
 
-// A linear pass in the order of the code: what ADRP, and ADD (immediate) after it, leave in a register
-// holds until the register is written by another one of these, or a call may have changed it. Where a
-// register is written by anything else the result is wrong, so that the caller asks two functions
-// that share the one word they both read.
+// A linear pass in the order of the code: what ADRP, and ADD (immediate) after it, leave in a
+// register holds until the register is written by another one of these, or a call may have changed
+// it. Where a register is written by anything else the result is wrong, so that the caller asks two
+// functions that share the one word they both read.
 size_t khop_find_loads(const uint32_t* code, size_t count, uint64_t at, uint64_t* addresses,
                        size_t capacity) {
   uint64_t value[32];

@@ -50,19 +50,19 @@ khop_status Walk(const khop_image& image, Page page) {
   for (size_t i = 0; i < image.segment_count; ++i) {
     left += image.segments[i].size / image.page_size;
   }
-  // A list page has room for hundreds of entries: there are fewer of them than pages. So a list that
-  // runs in a circle has an end here.
+  // A list page has room for hundreds of entries: there are fewer of them than pages. So a list
+  // that runs in a circle has an end here.
   uint64_t indirections = left + 2;
-  size_t segment = 0;    // the next one that may begin
-  uint64_t next = 0;     // destination
-  uint64_t end = 0;      // of the segment that has begun
+  size_t segment = 0;              // the next one that may begin
+  uint64_t next = 0;               // destination
+  uint64_t end = 0;                // of the segment that has begun
   const uint64_t* list = nullptr;  // the page that the list is in
   uint64_t at = 0;                 // the next entry in it
   for (uint64_t entry = image.head;;) {
     const uint64_t flags = entry & (image.page_size - 1);
     const uint64_t address = entry - flags;
     if (flags == kDone) {
-      return left == 0 ? kOk : khop_status{KHOP_INVALID_ARGUMENT, entry};
+      return left == 0 && address == 0 ? kOk : khop_status{KHOP_INVALID_ARGUMENT, entry};
     }
     if (flags == kIndirection) {
       if (indirections-- == 0) return {KHOP_INVALID_ARGUMENT, entry};
@@ -156,21 +156,19 @@ khop_status khop_image_read(const khop_image* image, khop_piece* pieces, size_t*
                             khop_range* arena, size_t* arena_count) {
   size_t count = 0;
   bool full = false;
-  const khop_status walked =
-      khop::module::Walk(*image, [&](uint64_t source, uint64_t destination) {
-        if (count != 0 && khop::module::Continues(pieces[count - 1], source, destination)) {
-          pieces[count - 1].size += image->page_size;
-        } else if (count == *piece_count) {
-          full = true;
-        } else {
-          pieces[count++] = {source, destination, image->page_size};
-        }
-      });
+  const khop_status walked = khop::module::Walk(*image, [&](uint64_t source, uint64_t destination) {
+    if (count != 0 && khop::module::Continues(pieces[count - 1], source, destination)) {
+      pieces[count - 1].size += image->page_size;
+    } else if (count == *piece_count) {
+      full = true;
+    } else {
+      pieces[count++] = {source, destination, image->page_size};
+    }
+  });
   if (walked.code != KHOP_OK) return walked;
   if (full) return {KHOP_OUT_OF_MEMORY, *piece_count};
-  std::sort(pieces, pieces + count, [](const khop_piece& a, const khop_piece& b) {
-    return a.destination < b.destination;
-  });
+  std::sort(pieces, pieces + count,
+            [](const khop_piece& a, const khop_piece& b) { return a.destination < b.destination; });
   size_t ranges = 0;
   for (size_t i = 0; i < count; ++i) {
     if (ranges != 0 && arena[ranges - 1].start + arena[ranges - 1].size == pieces[i].destination) {
@@ -232,9 +230,9 @@ khop_status khop_image_replace(khop_piece* pieces, size_t* piece_count, size_t c
   return kOk;
 }
 
-khop_status khop_image_digest(const khop_image* image, const khop_piece* pieces,
-                              size_t piece_count, const khop_range* arena, size_t arena_count,
-                              uint32_t kind, uint8_t* digests, size_t* digest_bytes) {
+khop_status khop_image_digest(const khop_image* image, const khop_piece* pieces, size_t piece_count,
+                              const khop_range* arena, size_t arena_count, uint32_t kind,
+                              uint8_t* digests, size_t* digest_bytes) {
   constexpr auto kScalar = khop::digest::DigestFeatures::Scalar();
   if (kind != KHOP_DIGEST_SHA256 && kind != KHOP_DIGEST_CRC32C) {
     return {KHOP_INVALID_ARGUMENT, kind};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* khop_relocate.ko: on Linux 5.10 the image of kexec_load(2) or kexec_file_load(2), whoever loaded it,
- * is brought to its place by khop's relocator, with the MMU and the caches on.
+/* khop_relocate.ko: on Linux 5.10 the image of kexec_load(2) or kexec_file_load(2), whoever loaded
+ * it, is brought to its place by khop's relocator, with the MMU and the caches on.
  *
- * At reboot, in process context, a notifier reads the image's page list and builds the control area.
- * machine_kexec() then does what it always does, on an empty list, and enters the relocator in the
- * image's place. Until that moment nothing of the image is changed: whatever is short or odd leaves
- * it to the stock code, with a line in the log. Why it is so: docs/module.md. */
+ * At reboot, in process context, a notifier reads the image's page list and builds the control
+ * area. machine_kexec() then does what it always does, on an empty list, and enters the relocator
+ * in the image's place. Until that moment nothing of the image is changed: whatever is short or odd
+ * leaves it to the stock code, with a line in the log. Why it is so: docs/module.md. */
 #define pr_fmt(fmt) "khop_relocate: " fmt
 
 #include <linux/kexec.h>
@@ -45,20 +45,21 @@ static int __init khop_relocate_init(void) {
 
 #include "module/relocation.h"
 
-#define TREE_MAGIC 0xedfe0dd0U   /* 0xd00dfeed, as a little-endian word */
-#define IMAGE_MAGIC 0x644d5241U  /* booting.rst, at byte 56 */
-#define BLOB_MAGIC 0x4252484bU   /* core/relocator/blob.h, at byte 4 */
-#define STAMP_OFFSET 64          /* in the page of the empty list */
-#define MAX_ASIDE 64             /* allocations that may be in the way before it is too many */
+#define TREE_MAGIC 0xedfe0dd0U  /* 0xd00dfeed, as a little-endian word */
+#define IMAGE_MAGIC 0x644d5241U /* booting.rst, at byte 56 */
+#define BLOB_MAGIC 0x4252484bU  /* core/relocator/blob.h, at byte 4 */
+#define STAMP_OFFSET 64         /* in the page of the empty list */
+#define MAX_ASIDE 64            /* allocations that may be in the way before it is too many */
 
 static char verify[8] = "none";
 module_param_string(verify, verify, sizeof(verify), 0600);
 MODULE_PARM_DESC(verify, "digest that the relocator checks after the moves: none, crc32c, sha256");
 static int timeline = 1;
 module_param(timeline, int, 0600);
-MODULE_PARM_DESC(timeline,
-                 "times of the hop in the device tree: 0 never, 1 where a kernel is entered itself, 2 "
-                 "with any entry (a purgatory that verifies the tree would stop: kexec --no-checks)");
+MODULE_PARM_DESC(
+    timeline,
+    "times of the hop in the device tree: 0 never, 1 where a kernel is entered itself, 2 "
+    "with any entry (a purgatory that verifies the tree would stop: kexec --no-checks)");
 static uint fail_allocation;
 module_param(fail_allocation, uint, 0600);
 MODULE_PARM_DESC(fail_allocation, "for tests: the allocation of this number fails (0: none)");
@@ -123,8 +124,7 @@ static bool take_pages(struct pages* pages, size_t size, const struct khop_range
   pages->memory = NULL;
   pages->size = PAGE_ALIGN(size);
   while (!denied() && count < MAX_ASIDE) {
-    void* memory =
-        alloc_pages_exact(pages->size, GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+    void* memory = alloc_pages_exact(pages->size, GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 
     if (!memory) break;
     if (!in_the_way(memory, pages->size, arena, arena_count)) {
@@ -412,9 +412,9 @@ static const char* add_digests(struct work* work) {
   hop->digest_bytes = count * KHOP_DIGEST_MAX_SIZE;
   work->digests = take_array(hop->digest_bytes);
   if (!work->digests) return "no memory for the digests";
-  status = khop_image_digest(&work->image, work->pieces, work->piece_count, work->arena,
-                             work->arena_count, hop->digest_kind, work->digests,
-                             &hop->digest_bytes);
+  status =
+      khop_image_digest(&work->image, work->pieces, work->piece_count, work->arena,
+                        work->arena_count, hop->digest_kind, work->digests, &hop->digest_bytes);
   if (status.code != KHOP_OK) return failed(status, "its pages cannot be read");
   hop->digests = work->digests;
   return NULL;
@@ -479,8 +479,8 @@ static const char* build_control(struct work* work) {
     return "no memory for the control area";
   }
   size = plan.control.size;
-  status = khop_build(hop, blob, blob_size, virt_to_phys(plan.control.memory),
-                      plan.control.memory, &size, scratch);
+  status = khop_build(hop, blob, blob_size, virt_to_phys(plan.control.memory), plan.control.memory,
+                      &size, scratch);
   if (status.code != KHOP_OK) return failed(status, "no plan can be made");
   last_control_bytes = size;
   return NULL;
@@ -534,7 +534,8 @@ static const char* make_plan(u64 stamp) {
 
 /* ---- The way in */
 
-/* The last moment: one CPU is left, the kernel holds its kexec lock. A crash image is another one. */
+/* The last moment: one CPU is left, the kernel holds its kexec lock. A crash image is another one.
+ */
 static int __kprobes at_machine_kexec(struct kprobe* probe, struct pt_regs* regs) {
   struct kimage* image = (struct kimage*)regs->regs[0];
 
@@ -553,8 +554,8 @@ NOKPROBE_SYMBOL(at_machine_kexec);
 static struct kprobe hook = {
     .symbol_name = "machine_kexec", .pre_handler = at_machine_kexec, .flags = KPROBE_FLAG_DISABLED};
 
-/* The task that is in kernel_kexec(), which holds the kernel's kexec lock: no image comes or goes. The
- * same notifiers run for a plain reboot, which holds nothing. */
+/* The task that is in kernel_kexec(), which holds the kernel's kexec lock: no image comes or goes.
+ * The same notifiers run for a plain reboot, which holds nothing. */
 static struct task_struct* in_kexec;
 
 static int enter_kexec(struct kretprobe_instance* instance, struct pt_regs* regs) {
@@ -570,9 +571,8 @@ static int leave_kexec(struct kretprobe_instance* instance, struct pt_regs* regs
 }
 NOKPROBE_SYMBOL(leave_kexec);
 
-static struct kretprobe kexec_hook = {.kp.symbol_name = "kernel_kexec",
-                                      .entry_handler = enter_kexec,
-                                      .handler = leave_kexec};
+static struct kretprobe kexec_hook = {
+    .kp.symbol_name = "kernel_kexec", .entry_handler = enter_kexec, .handler = leave_kexec};
 
 static int at_reboot(struct notifier_block* block, unsigned long action, void* command) {
   u64 stamp = read_sysreg(cntvct_el0);
@@ -620,8 +620,8 @@ static unsigned long find_function(const char* name, size_t* size) {
   return address;
 }
 
-/* The word that kernel_kexec() and the reader of /sys/kernel/kexec_loaded both look at: &kexec_image.
- * The symbol table of Debian's kernels has no data. */
+/* The word that kernel_kexec() and the reader of /sys/kernel/kexec_loaded both look at:
+ * &kexec_image. The symbol table of Debian's kernels has no data. */
 static struct kimage** find_loaded_image(void) {
   static const char* const names[] = {"kernel_kexec", "kexec_loaded_show"};
   uint64_t loads[ARRAY_SIZE(names)][16];
@@ -635,8 +635,8 @@ static struct kimage** find_loaded_image(void) {
     unsigned long address = find_function(names[i], &size);
 
     if (!address || size > 4096) return NULL;
-    counts[i] = khop_find_loads((const u32*)address, size / 4, address, loads[i],
-                                ARRAY_SIZE(loads[i]));
+    counts[i] =
+        khop_find_loads((const u32*)address, size / 4, address, loads[i], ARRAY_SIZE(loads[i]));
   }
   for (i = 0; i < counts[0]; ++i) {
     for (j = 0; j < counts[1]; ++j) {
@@ -662,11 +662,11 @@ static ssize_t decision_show(struct kobject* kobject, struct kobj_attribute* att
 }
 static struct kobj_attribute decision_attribute = __ATTR_RO(decision);
 
-#define COUNTER(name)                                                                            \
-  static ssize_t name##_show(struct kobject* kobject, struct kobj_attribute* attribute,          \
-                             char* out) {                                                        \
-    return sysfs_emit(out, "%llu\n", name);                                                      \
-  }                                                                                              \
+#define COUNTER(name)                                                                   \
+  static ssize_t name##_show(struct kobject* kobject, struct kobj_attribute* attribute, \
+                             char* out) {                                               \
+    return sysfs_emit(out, "%llu\n", name);                                             \
+  }                                                                                     \
   static struct kobj_attribute name##_attribute = __ATTR_RO(name)
 COUNTER(planned);
 COUNTER(left_alone);
@@ -674,11 +674,13 @@ COUNTER(last_bytes);
 COUNTER(last_moved_bytes);
 COUNTER(last_control_bytes);
 
-static struct attribute* attributes[] = {
-    &decision_attribute.attr,         &planned_attribute.attr,
-    &left_alone_attribute.attr,       &last_bytes_attribute.attr,
-    &last_moved_bytes_attribute.attr, &last_control_bytes_attribute.attr,
-    NULL};
+static struct attribute* attributes[] = {&decision_attribute.attr,
+                                         &planned_attribute.attr,
+                                         &left_alone_attribute.attr,
+                                         &last_bytes_attribute.attr,
+                                         &last_moved_bytes_attribute.attr,
+                                         &last_control_bytes_attribute.attr,
+                                         NULL};
 static const struct attribute_group group = {.attrs = attributes};
 
 static int __init refuse(int error, const char* why) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* From the page list of a loaded kexec image (struct kimage, Linux 5.10) to the plan of a hop. C, for
- * main.c; addresses are physical. Nothing of the image is believed before it is checked, and nothing
- * of it is changed. */
+/* From the page list of a loaded kexec image (struct kimage, Linux 5.10) to the plan of a hop. C,
+ * for main.c; addresses are physical. Nothing of the image is believed before it is checked, and
+ * nothing of it is changed. */
 #ifndef KHOP_MODULE_RELOCATION_H_
 #define KHOP_MODULE_RELOCATION_H_
 
@@ -29,16 +29,15 @@ struct khop_image_size {
   size_t pieces;           /* that khop_image_read() will write at most */
 };
 
-/* Walks the list from end to end: each segment in its order, each page of it once, and nothing else.
- * INVALID_ARGUMENT (value: the entry), NOT_ALIGNED (an address), OUT_OF_RANGE (a page that cannot be
- * read), OVERLAP (two segments). */
-struct khop_status khop_image_measure(const struct khop_image* image,
-                                      struct khop_image_size* size);
+/* Walks the list from end to end: each segment in its order, each page of it once, and nothing
+ * else. INVALID_ARGUMENT (value: the entry), NOT_ALIGNED (an address), OUT_OF_RANGE (a page that
+ * cannot be read), OVERLAP (two segments). */
+struct khop_status khop_image_measure(const struct khop_image* image, struct khop_image_size* size);
 
 /* `pieces` of the image, ascending by destination and joined where source and destination go on;
- * `arena`: the destinations, ascending and joined, at most as many as there are segments. The counts
- * are capacity in, used out.
- * As above, and OVERLAP: a page waits where another one belongs (value: that page). */
+ * `arena`: the destinations, ascending and joined, at most as many as there are segments. The
+ * counts are capacity in, used out. As above, and OVERLAP: a page waits where another one belongs
+ * (value: that page). */
 struct khop_status khop_image_read(const struct khop_image* image, struct khop_piece* pieces,
                                    size_t* piece_count, struct khop_range* arena,
                                    size_t* arena_count);

@@ -86,7 +86,7 @@ HopFailure CheckTargets(const View& view) {
   if (none) {
     // Nothing is read or written there.
   } else if (!IsAligned(header.dtb, 8) || !InArena(view.arena(), header.dtb, header.dtb_size) ||
-      header.dtb_size < 40) {
+             header.dtb_size < 40) {
     return {FailureCode::kDeviceTree, header.dtb};
   }
   const bool early = (header.flags & kVerifyEarly) != 0;

@@ -191,6 +191,7 @@ Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
       if (!added) return std::unexpected(added.error());
     }
   }
+  if (!files.empty()) guest->AddDirectory("lib");
   for (const GuestFile& file : files) {
     const Result<std::filesystem::path> source = FindGuestFile(file.name);
     if (!source) return std::unexpected(source.error());
