@@ -43,7 +43,7 @@ void CheckFirmware(Machine& machine) {
   auto tree = devicetree::Tree::Parse(machine.tree->blob(), machine.tree->name());
   if (!tree) return;
   prepared.tree = *std::move(tree);
-  const auto done = load::PrepareFirmware(machine.system, prepared);
+  const auto done = load::PrepareFirmware(machine.system, load::LoadOptions{}, prepared);
   if (!done) {
     AddFailure(machine, Level::kBlocker,
                done.error().code == ExitCode::kCpusStuck ? "spin-table" : "psci", done.error(),
