@@ -165,6 +165,9 @@ Result<Capture> FromJson(const json& from, const Parts& parts, const std::string
   }
   capture.hwcap = from.at("hwcap").get<uint64_t>();
   if (from.contains("kexec_probe")) capture.kexec_probe = from["kexec_probe"].get<int>();
+  if (from.contains("kexec_file_probe")) {
+    capture.kexec_file_probe = from["kexec_file_probe"].get<int>();
+  }
   const json& speeds = from.at("speeds");
   capture.speeds = {.copy = speeds.at("copy").get<uint64_t>(),
                     .clean = speeds.at("clean").get<uint64_t>(),
@@ -265,6 +268,7 @@ Parts Encode(const Capture& capture) {
                                      {"links", json(capture.links)},
                                      {"infos", infos}};
   if (capture.kexec_probe) manifest["kexec_probe"] = *capture.kexec_probe;
+  if (capture.kexec_file_probe) manifest["kexec_file_probe"] = *capture.kexec_file_probe;
   if (capture.moment) {
     manifest["moment"] = {{"counter", capture.moment->counter},
                           {"monotonic_raw", capture.moment->monotonic_raw},

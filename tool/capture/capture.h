@@ -40,7 +40,8 @@ struct Capture {
   uint64_t page_size = 4096;
   uint32_t data_cache_line = 64;
   uint64_t hwcap = 0;
-  std::optional<int> kexec_probe;  // errno
+  std::optional<int> kexec_probe;       // errno
+  std::optional<int> kexec_file_probe;  // errno, without flags
   system::Speeds speeds;
   std::optional<Moment> moment;
   std::map<std::string, std::string> files;  // by path on the machine

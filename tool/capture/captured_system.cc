@@ -69,6 +69,11 @@ SysResult<std::vector<std::string>> CapturedSystem::ListDirectory(const std::str
 
 Errno CapturedSystem::KexecProbe() { return {capture_.kexec_probe.value_or(EPERM)}; }
 
+Errno CapturedSystem::KexecFileProbe(uint32_t flags) {
+  // Which flags a kernel knows is not captured.
+  return {flags == 0 ? capture_.kexec_file_probe.value_or(EPERM) : EINVAL};
+}
+
 SysResult<std::string> CapturedSystem::KernelLog() {
   if (!capture_.kernel_log) return std::unexpected(Errno{EPERM});
   return *capture_.kernel_log;

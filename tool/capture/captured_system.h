@@ -20,6 +20,7 @@ class CapturedSystem final : public ReadOnlySystem {
   system::SysResult<std::string> ReadLink(const std::string& path) override;
   system::SysResult<std::vector<std::string>> ListDirectory(const std::string& path) override;
   system::Errno KexecProbe() override;
+  system::Errno KexecFileProbe(uint32_t flags) override;
   std::string Machine() override { return capture_.machine; }
   std::string KernelRelease() override { return capture_.release; }
   uint32_t EffectiveUid() override { return capture_.uid; }

@@ -110,7 +110,13 @@ SysResult<void> ReadOnlySystem::KexecLoadCrash(PhysAddr /*entry*/,
                                                std::span<const system::KexecSegment> /*segments*/) {
   return ReadOnly();
 }
+SysResult<void> ReadOnlySystem::KexecFileLoad(int /*kernel*/, int /*initrd*/,
+                                              const std::string& /*command_line*/,
+                                              uint32_t /*flags*/) {
+  return ReadOnly();
+}
 SysResult<void> ReadOnlySystem::Reboot(system::RebootMode /*mode*/) { return ReadOnly(); }
+SysResult<void> ReadOnlySystem::TakeInterfacesDown() { return ReadOnly(); }
 SysResult<int> ReadOnlySystem::Run(const std::vector<std::string>& /*argv*/) { return ReadOnly(); }
 
 // Nothing that it is for here is ever used; and so that two plans of one machine are the same.

@@ -45,7 +45,10 @@ class ReadOnlySystem : public system::System {
                                     std::span<const system::KexecSegment> segments) override;
   system::SysResult<void> KexecLoadCrash(PhysAddr entry,
                                          std::span<const system::KexecSegment> segments) override;
+  system::SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                        uint32_t flags) override;
   system::SysResult<void> Reboot(system::RebootMode mode) override;
+  system::SysResult<void> TakeInterfacesDown() override;
   void Sync() override {}
   system::SysResult<int> Run(const std::vector<std::string>& argv) override;
   system::SysResult<void> Random(std::span<std::byte> out) override;

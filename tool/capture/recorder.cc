@@ -110,6 +110,12 @@ Errno Recorder::KexecProbe() {
   return probe;
 }
 
+Errno Recorder::KexecFileProbe(uint32_t flags) {
+  const Errno probe = host().KexecFileProbe(flags);
+  if (flags == 0) capture_.kexec_file_probe = probe.value;
+  return probe;
+}
+
 SysResult<std::string> Recorder::KernelLog() {
   auto log = host().KernelLog();
   if (log) capture_.kernel_log = RelevantLog(*log);

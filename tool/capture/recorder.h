@@ -24,6 +24,7 @@ class Recorder final : public ReadOnlySystem {
   system::SysResult<std::string> ReadLink(const std::string& path) override;
   system::SysResult<std::vector<std::string>> ListDirectory(const std::string& path) override;
   system::Errno KexecProbe() override;
+  system::Errno KexecFileProbe(uint32_t flags) override;
   std::string Machine() override { return host().Machine(); }
   std::string KernelRelease() override { return host().KernelRelease(); }
   uint32_t EffectiveUid() override { return host().EffectiveUid(); }

@@ -7,6 +7,7 @@
 #include "tool/load/prepare.h"
 #include "tool/load/running_tree.h"
 #include "tool/system/cpus.h"
+#include "tool/system/memory_map.h"
 
 namespace khop::doctor {
 
@@ -23,19 +24,6 @@ std::optional<devicetree::Tree> ReadTree(system::System& system) {
   auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), load::kRunningTree);
   if (!tree) return std::nullopt;
   return *std::move(tree);
-}
-
-uint64_t MemTotal(system::System& system) {
-  const auto text = system::ReadFile(system, "/proc/meminfo");
-  if (!text || !text->starts_with("MemTotal:")) return 0;
-  const size_t digit = text->find_first_of("0123456789");
-  uint64_t kib = 0;
-  if (digit == std::string::npos ||
-      std::from_chars(text->data() + digit, text->data() + text->size(), kib).ec != std::errc() ||
-      kib > UINT64_MAX / 1024) {
-    return 0;
-  }
-  return kib * 1024;
 }
 
 }  // namespace
@@ -55,7 +43,7 @@ report::Doctor Examine(system::System& system) {
     const auto seen = system::FirstOf(machine.memory->plain, system::kMostPagesSeen);
     if (auto pages = system::ReadPageUse(system, seen)) machine.pages = *std::move(pages);
   } else {
-    machine.ram = MemTotal(system);
+    machine.ram = system::MemTotal(system).value_or(0);
   }
   if (const std::string name = system.Machine(); name != "aarch64") {
     machine.Add(Level::kBlocker, "machine", "this machine's kernel is " + name + ", not arm64",
