@@ -372,7 +372,7 @@ SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
       count += pool_total(size) - std::strtoull(PoolText(open.path).c_str(), nullptr, 10);
     }
     SetPool(count, size, node);
-  } else if (open.path.starts_with("/proc/sys/")) {
+  } else if (open.path.starts_with("/proc/sys/") || open.path.starts_with("/sys/")) {
     files_[open.path].text = text;
   } else {
     files_[open.path].text += text;
