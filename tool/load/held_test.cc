@@ -257,11 +257,13 @@ TEST_F(FileRouteTest, NoCmaWhereItIsKnown) {
 
 TEST_F(FileRouteTest, WhatItCannotHonourIsRefused) {
   LoadSomethingFirst();
+  machine_.system.SetFile("/boot/dtb", TestTree(0x40000000));
   const std::vector<std::pair<const char*, void (*)(LoadOptions&)>> cases = {
-      {"--dtb", [](LoadOptions& o) { o.dtb = "/sys/firmware/fdt"; }},
+      {"--dtb", [](LoadOptions& o) { o.dtb = "/boot/dtb"; }},
       {"--initrd", [](LoadOptions& o) { o.initrds = {"/boot/initrd", "/boot/more"}; }},
       {"--mmu", [](LoadOptions& o) { o.mmu = MmuMode::kOff; }},
       {"--verify", [](LoadOptions& o) { o.digest_asked = true; }},
+      {"--mem-min", [](LoadOptions& o) { o.mem_min = 0x50000000; }},
   };
   for (const auto& [name, change] : cases) {
     LoadOptions options = Options(Route::kFile);

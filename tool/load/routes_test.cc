@@ -85,12 +85,12 @@ TEST_F(RoutesTest, AutoTakesTheFirstOfEachCombination) {
   const std::string shm = "/proc/sys/kernel/shm_rmid_forced";
   for (const Case& c : std::vector<Case>{
            {{.file = true}, "in-place", {}, 0},
-           {{.runs = true, .file = true}, "gather", {}, 1},
-           {{.huge_pages = true, .file = true}, "kernel", {}, 2},
-           {{.shared_memory = true, .file = true}, "kernel", {}, 2},
-           {{.shared_memory = true, .file = false}, "kernel", {}, 2},
-           {{.lockdown = true, .file = false}, "file", {}, 3},
-           {{.shared_memory = true, .lockdown = true}, "file", {}, 3},
+           {{.runs = true, .file = true}, "gather", {}, 2},
+           {{.huge_pages = true, .file = true}, "kernel", {}, 3},
+           {{.shared_memory = true, .file = true}, "kernel", {}, 3},
+           {{.shared_memory = true, .file = false}, "kernel", {}, 3},
+           {{.lockdown = true, .file = false}, "file", {}, 4},
+           {{.shared_memory = true, .lockdown = true}, "file", {}, 4},
            {{.lockdown = true, .file = true}, nullptr, ExitCode::kLockdown, 0},
        }) {
     TestMachine machine;
@@ -134,8 +134,8 @@ TEST_F(RoutesTest, ThePlanTellsRefusalsToo) {
   const auto plan = Plan();
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->route, "kernel");
-  ASSERT_EQ(plan->refused.size(), 2U);
-  EXPECT_NE(plan->refused[1].reason.find("free the loaded image"), std::string::npos);
+  ASSERT_EQ(plan->refused.size(), 3U);
+  EXPECT_NE(plan->refused[2].reason.find("free the loaded image"), std::string::npos);
   EXPECT_EQ(machine_.system.kexec_loads, 0);
 }
 
