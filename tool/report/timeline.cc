@@ -194,7 +194,8 @@ Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
   AddStep(timeline, "finish", "caches cleaned, MMU off", verified, timeline.jump);
   if (reboot == 0) {
     timeline.notes.emplace_back(
-        "the moment of reboot(2) is not known: the hop was not started by khop exec");
+        "the moment of reboot(2) is not known: the hop was not started by khop exec, or by the "
+        "route kernel");
   } else if (timeline.jump >= reboot) {
     timeline.blackout = ToNanoseconds(timeline.jump - reboot, timeline.frequency);
   }

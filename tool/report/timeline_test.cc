@@ -107,8 +107,10 @@ TEST(Timeline, PlainRebootHasNoShutdown) {
   EXPECT_FALSE(timeline->blackout);
   EXPECT_FALSE(timeline->since_jump);
   ASSERT_EQ(timeline->notes.size(), 1u);
-  EXPECT_EQ(timeline->notes[0],
-            "the moment of reboot(2) is not known: the hop was not started by khop exec");
+  EXPECT_EQ(
+      timeline->notes[0],
+      "the moment of reboot(2) is not known: the hop was not started by khop exec, or by the route "
+      "kernel");
 }
 
 TEST(Timeline, Refused) {
