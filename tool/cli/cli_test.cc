@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tool/cli/cli.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -169,7 +170,8 @@ TEST_F(CliTest, AWholeLife) {
   EXPECT_NE(load.out.find("in-place"), std::string::npos);
   EXPECT_NE(load.err.find("reading the kernel"), std::string::npos);
   // The same, and what a plan has beyond it.
-  EXPECT_TRUE(Khop({"plan"}).out.starts_with(load.out.substr(0, load.out.find("\n\nDevice"))));
+  EXPECT_THAT(Khop({"plan"}).out,
+              testing::StartsWith(load.out.substr(0, load.out.find("\n\nDevice"))));
   EXPECT_NE(Khop({"status", "--json"}).out.find("\"ready\": true"), std::string::npos);
   EXPECT_EQ(Khop({"exec", "--now"}).code, 0);
   EXPECT_EQ(machine_.system.reboots, 1);

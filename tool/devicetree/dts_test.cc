@@ -87,7 +87,9 @@ TEST(Seeds, AreWipedAndNothingElse) {
   ASSERT_TRUE(tree);
   const size_t chosen = *tree->FindChild(0, "chosen");
   for (const char* const name : {"kaslr-seed", "rng-seed"}) {
-    for (const std::byte byte : *tree->Find(chosen, name)) EXPECT_EQ(byte, std::byte{0});
+    const auto value = tree->Find(chosen, name);
+    ASSERT_TRUE(value);
+    for (const std::byte byte : *value) EXPECT_EQ(byte, std::byte{0});
   }
   EXPECT_EQ(tree->FindString(tree->FindChild(0, "memory@40000000").value(), "device_type"),
             "memory");

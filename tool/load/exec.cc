@@ -166,7 +166,9 @@ Result<report::Plan> LoadedPlan(System& system) {
   const auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (!session->state().current) return NothingLoaded();
-  return session->state().current->plan;
+  report::Plan plan = session->state().current->plan;
+  plan.addresses = "loaded";
+  return plan;
 }
 
 Result<report::Status> GetStatus(System& system) {

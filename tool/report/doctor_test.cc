@@ -18,7 +18,7 @@ Doctor Some() {
   doctor.findings = {
       {"psci", Level::kGood, "PSCI by hvc", "a failed hop resets the machine", ""},
       {"watchdog", Level::kNote, "no hardware watchdog", "a kernel that hangs stays so",
-       "be near " + std::string(60, 'x') + " a power switch"}};
+       "be near " + std::string(62, 'x') + " a power switch"}};
   return doctor;
 }
 
@@ -34,7 +34,7 @@ TEST(DoctorText, FactMeaningRemedy) {
             "note  no hardware watchdog\n"
             "      a kernel that hangs stays so\n"
             "      -> be near " +
-                std::string(60, 'x') +
+                std::string(62, 'x') +
                 "\n"
                 "         a power switch\n"
                 "ok    PSCI by hvc\n"

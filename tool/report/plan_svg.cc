@@ -164,7 +164,7 @@ class Picture {
   void Costs() {
     if (plan_.costs.empty()) return;
     svg_.Text(kMargin, y_, "Expected", kHeading);
-    svg_.Text(kMargin + 82, y_, "dark: at least, light: at most", {.size = 12, .muted = true});
+    svg_.Text(kMargin + 82, y_, "coloured: at least, grey: at most", {.size = 12, .muted = true});
     y_ += 12;
     uint64_t longest = 1;
     for (const Cost& cost : plan_.costs) longest = std::max(longest, cost.most.value_or(0));
