@@ -91,10 +91,11 @@ bool DecodePages(std::string_view text, uint64_t page_size, std::vector<system::
   while (!text.empty()) {
     const size_t newline = text.find('\n');
     if (newline == std::string_view::npos) return false;
-    const char* const end = text.data() + newline;
+    const char* const start = &text[0];
+    const char* const end = start + newline;
     uint64_t frame = 0;
     uint64_t count = 0;
-    const auto first = std::from_chars(text.data(), end, frame, 16);
+    const auto first = std::from_chars(start, end, frame, 16);
     if (first.ec != std::errc() || first.ptr == end || *first.ptr != ' ') return false;
     const auto second = std::from_chars(first.ptr + 1, end, count, 16);
     if (second.ec != std::errc() || end - second.ptr != 2 || *second.ptr != ' ') return false;
@@ -322,8 +323,9 @@ Result<void> Write(system::System& system, const std::string& directory, const C
     if (!done) return FailErrno(ExitCode::kSystemCall, path, done.error().value);
     return {};
   };
+  const std::string prefix = directory + "/";
   for (const auto& [name, text] : parts) {
-    if (auto done = put(directory + "/" + name, text); !done) return done;
+    if (auto done = put(prefix + name, text); !done) return done;
   }
   return put(manifest_path, manifest);
 }

@@ -57,14 +57,14 @@ Result<void> RunCapture(Context& context, const Command& command) {
     return Fail(ExitCode::kNotArm64, "this machine", "its kernel is " + machine + ", not arm64",
                 "run khop capture on the arm64 machine that is to hop");
   }
-  static const std::string kStub = "/run/khop/stub";
+  const std::string stub = "/run/khop/stub";
   capture::Recorder recorder(context.system);
-  recorder.AddFile(kStub, StubKernel());
+  recorder.AddFile(stub, StubKernel());
   // What they ask is what is saved; what they say of this machine does not matter here.
   (void)doctor::Examine(recorder);
   for (const load::Route route : {load::Route::kInPlace, load::Route::kGather}) {
     load::LoadOptions options;
-    options.kernel = kStub;
+    options.kernel = stub;
     options.route = route;
     options.reuse_command_line = true;
     options.blob = context.blob;

@@ -150,7 +150,7 @@ class Diff {
 }  // namespace
 
 std::string ToDts(const Property& property) {
-  std::string text(property.name);
+  const std::string text(property.name);
   if (property.name == "kaslr-seed" || property.name == "rng-seed") {
     return text + "; /* " + std::to_string(property.value.size()) + " bytes" +
            (IsZero(property.value) ? ", used up */" : ", fresh */");

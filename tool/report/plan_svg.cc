@@ -34,8 +34,9 @@ class Picture {
     Places();
     Costs();
     if (!plan_.notes.empty()) Notes();
-    std::string description = plan_.route + ": " + plan_.route_reason + "; " +
-                              PayloadText(plan_.bytes_in_place, plan_.bytes_to_move, plan_.moves);
+    const std::string description =
+        plan_.route + ": " + plan_.route_reason + "; " +
+        PayloadText(plan_.bytes_in_place, plan_.bytes_to_move, plan_.moves);
     return svg_.Finish(y_ + 8, "khop plan: " + plan_.route, description);
   }
 
@@ -91,8 +92,8 @@ class Picture {
       before = row;
       svg_.Text(kMargin, y_ + step - 3, Hex(row), kAddress, kLabel - 6);
       for (; i < plan_.map.size() && plan_.map[i].start - row < row_size; ++i) {
-        const double x = kMargin + kLabel +
-                         step * static_cast<double>((plan_.map[i].start - row) / plan_.map_cell);
+        const uint64_t column = (plan_.map[i].start - row) / plan_.map_cell;
+        const double x = kMargin + kLabel + step * static_cast<double>(column);
         const std::string_view kind = CellKind(plan_, plan_.map[i]);
         svg_.Rect(x, y_, step - 1, step - 1, kind, 2);
       }

@@ -37,7 +37,7 @@ class Picture {
 
   std::string Draw() {
     const std::string from = timeline_.from.empty() ? "another kernel" : timeline_.from;
-    std::string title = timeline_.hopped ? "The last hop, from " + from : "No hop";
+    const std::string title = timeline_.hopped ? "The last hop, from " + from : "No hop";
     y_ = 42;
     svg_.Text(kMargin, y_, title, kTitle, kInner);
     y_ += 24;
