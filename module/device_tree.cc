@@ -163,8 +163,7 @@ khop_status khop_timeline_add(void* tree, size_t size, uint32_t* offset) {
   }
   const uint32_t name = blocks.strings_size;
   khop::module::MakeRoom(bytes, &blocks, blocks.strings + blocks.strings_size, kStringSize);
-  // The strings may end where the structure begins; then the structure has moved.
-  uint32_t strings_end = blocks.strings + name;
+  const uint32_t strings_end = blocks.strings + name;
   memcpy(bytes + strings_end, khop::module::kName, sizeof(khop::module::kName));
   khop::module::Store(bytes + 32, name + kStringSize);
 
