@@ -39,6 +39,10 @@ Result<std::filesystem::path> FindEfiFirmware();
 // it.
 Result<void> AddMakedumpfile(Initramfs& guest);
 
+// Puts the lab's kexec-tools into a guest as /kexec-tools/kexec, and khop as /khop/kexec; `package`
+// gets its version. Fails when lab/fetch.cmake could not get it.
+Result<void> AddKexecTools(Initramfs& guest, std::string* package = nullptr);
+
 // Where a run of this name keeps its console log and images; made empty.
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
 

@@ -148,8 +148,8 @@ void AddAll(CLI::App& app, Arguments& arguments) {
   CLI::App* const load =
       AddVerb(app, arguments, Verb::kLoad, "load", "Load a kernel, to be started by exec");
   AddLoadOptions(load, arguments, /*kernel_required=*/true);
-  CLI::Option* const crash = load->add_flag(
-      "--crash", arguments.command.crash, "load it to be started by a panic (kdump)");
+  CLI::Option* const crash = load->add_flag("--crash", arguments.command.crash,
+                                            "load it to be started by a panic (kdump)");
   for (const char* const other : {"--route", "--crash-kernel", "--mem-min", "--mem-max"}) {
     crash->excludes(load->get_option(other));
   }
@@ -175,7 +175,8 @@ void AddAll(CLI::App& app, Arguments& arguments) {
                   "Show where the time of the last hop went (in the new kernel)"),
           arguments);
   // Has a parser of its own (kexec/options.h): this is for the help.
-  app.add_subcommand(kKexec, "Do what kexec-tools' kexec does with the same options: khop kexec -h");
+  app.add_subcommand(kKexec,
+                     "Do what kexec-tools' kexec does with the same options: khop kexec -h");
   AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
       ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
 }

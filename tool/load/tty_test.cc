@@ -42,13 +42,13 @@ TEST_F(TtyTest, KindsOfUarts) {
 }
 
 TEST_F(TtyTest, Refusals) {
-  SetTty("ttyS1", "4", "0x0", "0");          // ports
-  SetTty("ttyS2", "0", "0x9000000");         // nothing there
-  SetTty("ttyS3", "4", "0x9000002", "3");    // not aligned
-  SetTty("ttyS4", "4", "0x9000000", "6");    // big-endian
+  SetTty("ttyS1", "4", "0x0", "0");        // ports
+  SetTty("ttyS2", "0", "0x9000000");       // nothing there
+  SetTty("ttyS3", "4", "0x9000002", "3");  // not aligned
+  SetTty("ttyS4", "4", "0x9000000", "6");  // big-endian
   SetTty("ttyS5", "4", "0x9000000", "2", "9");
-  for (const char* const tty : {"", "ttyNONE", "../tty/ttyS0", "ttyS1", "ttyS2", "ttyS3", "ttyS4",
-                                "ttyS5"}) {
+  for (const char* const tty :
+       {"", "ttyNONE", "../tty/ttyS0", "ttyS1", "ttyS2", "ttyS3", "ttyS4", "ttyS5"}) {
     const auto console = UartOfTty(machine_.system, tty);
     ASSERT_FALSE(console) << tty;
     EXPECT_EQ(console.error().code, ExitCode::kUsage) << tty;

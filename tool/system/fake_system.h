@@ -90,7 +90,7 @@ class FakeSystem final : public System {
   // Adds a range to what crashkernel= reserved.
   void Reserve(PhysRange range);
   int crash_error = 0;  // what every crash load fails with, once the image before is lost
-  int kexec_error = 0;                // what every kexec_load fails with
+  int kexec_error = 0;  // what every kexec_load fails with
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;

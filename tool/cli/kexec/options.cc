@@ -294,13 +294,14 @@ std::expected<void, Refusal> JudgeFeatures(const Seen& seen) {
   if (seen.live_update) return Refuse("--load-live-update", "this is for Xen only");
   if (seen.preserve_context) {
     const bool as_far_as_the_kernel = options.syscall == Syscall::kLoad && options.mem_max;
-    return Refuse("--load-preserve-context", "arm64 kernels cannot come back (no CONFIG_KEXEC_JUMP)",
+    return Refuse("--load-preserve-context",
+                  "arm64 kernels cannot come back (no CONFIG_KEXEC_JUMP)",
                   as_far_as_the_kernel ? KexecExit::kFailed : KexecExit::kUsage);
   }
   if (seen.jump_back_helper) {
-    return Refuse(
-        "--load-jump-back-helper", "arm64 kernels cannot come back (no CONFIG_KEXEC_JUMP)",
-        options.syscall == Syscall::kFile ? KexecExit::kUsage : KexecExit::kFailed);
+    return Refuse("--load-jump-back-helper",
+                  "arm64 kernels cannot come back (no CONFIG_KEXEC_JUMP)",
+                  options.syscall == Syscall::kLoad ? KexecExit::kFailed : KexecExit::kUsage);
   }
   if (seen.hotplug) {
     return Refuse("--hotplug",
@@ -318,7 +319,8 @@ std::expected<void, Refusal> JudgeFeatures(const Seen& seen) {
 std::expected<void, Refusal> JudgeActions(const Seen& seen) {
   const Options& options = seen.options;
   if (seen.load && seen.exec) {
-    return Refuse("-l -e", "one loads and the other starts what was loaded before; use -f for both");
+    return Refuse("-l -e",
+                  "one loads and the other starts what was loaded before; use -f for both");
   }
   if (options.unload && seen.exec) return Refuse("-u -e", "nothing would be left to start");
   if (options.crash && seen.action == Action::kForce) {
@@ -341,8 +343,9 @@ std::expected<void, Refusal> JudgeLeftovers(const Seen& seen) {
                                       " does not load; give it with -l, -f or -p");
   }
   if (seen.files.size() > 1) {
-    return Refuse(seen.files[1], "only one kernel can be loaded; quote the command line as one "
-                                 "argument: --append=\"...\"");
+    return Refuse(seen.files[1],
+                  "only one kernel can be loaded; quote the command line as one "
+                  "argument: --append=\"...\"");
   }
   if (options.reuse_initrd && options.initrd) {
     return Refuse("--reuseinitrd", "there is --initrd too; give one of them");

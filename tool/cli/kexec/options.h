@@ -15,7 +15,7 @@ namespace khop::cli::kexec {
 // The exit codes of kexec-tools.
 enum class KexecExit : int {
   kOk = 0,
-  kUsage = 1,           // and what it gives up at once; with --status: loaded
+  kUsage = 1,             // and what it gives up at once; with --status: loaded
   kSyscallRefused = 253,  // -s, and the kernel does not take this image by kexec_file_load
   kNoCrashMemory = 254,
   kFailed = 255,
@@ -40,17 +40,17 @@ struct Options {
 
   // Of a load.
   std::string kernel;
-  std::optional<std::string> type;      // -t
-  std::optional<std::string> append;    // --append, --command-line
-  bool reuse_command_line = false;      // --reuse-cmdline
-  std::optional<std::string> initrd;    // --initrd, --ramdisk
-  bool reuse_initrd = false;            // --reuseinitrd
-  std::optional<std::string> dtb;       // --dtb
-  std::optional<std::string> serial;    // --serial
-  bool no_checks = false;               // -i
-  std::optional<uint64_t> mem_min;      // --mem-min
-  std::optional<uint64_t> mem_max;      // --mem-max
-  bool no_cma = false;                  // --no-cma
+  std::optional<std::string> type;    // -t
+  std::optional<std::string> append;  // --append, --command-line
+  bool reuse_command_line = false;    // --reuse-cmdline
+  std::optional<std::string> initrd;  // --initrd, --ramdisk
+  bool reuse_initrd = false;          // --reuseinitrd
+  std::optional<std::string> dtb;     // --dtb
+  std::optional<std::string> serial;  // --serial
+  bool no_checks = false;             // -i
+  std::optional<uint64_t> mem_min;    // --mem-min
+  std::optional<uint64_t> mem_max;    // --mem-max
+  bool no_cma = false;                // --no-cma
 };
 
 // What is done as soon as the option is seen, whatever stands after it.

@@ -102,9 +102,9 @@ TEST(KexecOptionsTest, WhatIsDone) {
 }
 
 TEST(KexecOptionsTest, WhatIsLoaded) {
-  const Options options =
-      Must("-l K -t Image --append=root=/dev/vda --initrd=I --dtb D --serial ttyAMA0 -i "
-           "--mem-min=0x40000000 --mem-max 2147483648 -c -d --reuse-cmdline");
+  const Options options = Must(
+      "-l K -t Image --append=root=/dev/vda --initrd=I --dtb D --serial ttyAMA0 -i "
+      "--mem-min=0x40000000 --mem-max 2147483648 -c -d --reuse-cmdline");
   EXPECT_EQ(options.kernel, "K");
   EXPECT_EQ(options.type, "Image");
   EXPECT_EQ(options.append, "root=/dev/vda");
@@ -138,7 +138,7 @@ TEST(KexecOptionsTest, TheLastOfAnOptionWins) {
 }
 
 TEST(KexecOptionsTest, AbbreviationsAndAnyOrder) {
-  const Options options = Must("K --app=a -l --ini I --comm b --kexec-s -dx");
+  const Options options = Must("K --app=a -l --ini I --comm b --kexec-syscall -dx");
   EXPECT_EQ(options.kernel, "K");
   EXPECT_EQ(options.append, "b");
   EXPECT_EQ(options.initrd, "I");
@@ -188,7 +188,7 @@ TEST(KexecOptionsTest, Refusals) {
       {"-?", 1, "-?"},
       {"-l K --append", 1, "--append"},
       {"-l K -t", 1, "-t"},
-      {"--lo K", 1, "--lo"},        // --load, --load-panic, …
+      {"--lo K", 1, "--lo"},           // --load, --load-panic, …
       {"-l K --reuse", 1, "--reuse"},  // --reuseinitrd, --reuse-cmdline
       {"-l K --no-c", 1, "--no-c"},    // --no-checks, --no-cma
       {"--load=1 K", 1, "--load=1"},
@@ -237,7 +237,8 @@ TEST(KexecOptionsTest, Refusals) {
       {"--load-preserve-context K", 1, "--load-preserve-context"},
       {"--load-preserve-context -c K", 1, "--load-preserve-context"},
       {"--load-preserve-context -c --mem-max=1 K", 255, "--load-preserve-context"},
-      {"--load-jump-back-helper", 255, "--load-jump-back-helper"},
+      {"--load-jump-back-helper", 1, "--load-jump-back-helper"},
+      {"-c --load-jump-back-helper", 255, "--load-jump-back-helper"},
       {"-s --load-jump-back-helper", 1, "--load-jump-back-helper"},
       {"--load-live-update K", 1, "Xen"},
       {"--exec-live-update", 1, "Xen"},

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "tool/cli/kexec/run.h"
 
-#include <algorithm>
-#include <charconv>
 #include <string_view>
 
 #include "tool/cli/kexec/options.h"
@@ -10,6 +8,7 @@
 #include "tool/cli/kexec/usage.h"
 #include "tool/load/load.h"
 #include "tool/system/kexec_state.h"
+#include "tool/system/memory_map.h"
 
 namespace khop::cli::kexec {
 
@@ -112,7 +111,8 @@ std::expected<int, Refusal> RunSteps(Context& context, const Options& options) {
     return static_cast<int>(*loaded);
   }
   if (options.unload) {
-    if (const auto done = Unload(context.system, options); !done) return std::unexpected(done.error());
+    if (const auto done = Unload(context.system, options); !done)
+      return std::unexpected(done.error());
   }
   if (options.load) {
     const auto done = Load(context, options, progress);
@@ -136,8 +136,8 @@ int Run(Context& context, const std::vector<std::string>& arguments) {
   } else if (const auto* const at_once = std::get_if<AtOnce>(&*parsed)) {
     DoAtOnce(context, *at_once);
     if (!context.out.flush()) {
-      code = std::unexpected(
-          Refusal{KexecExit::kFailed, "standard output: it cannot be written to"});
+      code =
+          std::unexpected(Refusal{KexecExit::kFailed, "standard output: it cannot be written to"});
     }
   } else {
     code = RunSteps(context, std::get<Options>(*parsed));

@@ -61,13 +61,12 @@ TEST_F(KexecTest, DebugTellsTheSteps) {
 }
 
 TEST_F(KexecTest, StatusIsInverted) {
-  system_.SetFile("/sys/kernel/kexec_crash_loaded", "0\n");
   EXPECT_EQ(Kexec({"-S"}).code, 0);
   EXPECT_EQ(Kexec({"-l", "-S"}).code, 0);
   ASSERT_EQ(Kexec({"-l", "/boot/Image"}).code, 0);
   EXPECT_EQ(Kexec({"-l", "-S"}).code, 1);
   EXPECT_EQ(Kexec({"-S"}).code, 0);
-  system_.SetFile("/sys/kernel/kexec_crash_loaded", "1\n");
+  system_.crash = std::make_unique<system::FakeSystem::CrashImage>();
   EXPECT_EQ(Kexec({"-S"}).code, 1);
   EXPECT_EQ(Kexec({"-p", "-S"}).code, 1);
   system_.uid = 1000;  // no need to be root
@@ -204,14 +203,41 @@ TEST_F(KexecTest, FailuresAreOneLineAndKexecToolsExitCode) {
 TEST_F(KexecTest, HelpVersionAndCrashSize) {
   const Outcome help = Kexec({"-h"});
   EXPECT_EQ(help.code, 0);
-  for (const char* const option :
-       {"--load", "--exec", "--force", "--load-panic", "--unload", "--status", "--print-ckr-size",
-        "--append", "--reuse-cmdline", "--initrd", "--reuseinitrd", "--dtb", "--serial", "--type",
-        "--no-checks", "--mem-min", "--mem-max", "--kexec-file-syscall", "--kexec-syscall",
-        "--kexec-syscall-auto", "--no-cma", "--force-dtb", "--no-ifdown", "--no-sync", "--debug",
-        "--entry", "--hotplug", "--load-preserve-context", "--load-jump-back-helper",
-        "--load-live-update", "--exec-live-update", "--command-line", "--ramdisk", "--help",
-        "--version"}) {
+  for (const char* const option : {"--load",
+                                   "--exec",
+                                   "--force",
+                                   "--load-panic",
+                                   "--unload",
+                                   "--status",
+                                   "--print-ckr-size",
+                                   "--append",
+                                   "--reuse-cmdline",
+                                   "--initrd",
+                                   "--reuseinitrd",
+                                   "--dtb",
+                                   "--serial",
+                                   "--type",
+                                   "--no-checks",
+                                   "--mem-min",
+                                   "--mem-max",
+                                   "--kexec-file-syscall",
+                                   "--kexec-syscall",
+                                   "--kexec-syscall-auto",
+                                   "--no-cma",
+                                   "--force-dtb",
+                                   "--no-ifdown",
+                                   "--no-sync",
+                                   "--debug",
+                                   "--entry",
+                                   "--hotplug",
+                                   "--load-preserve-context",
+                                   "--load-jump-back-helper",
+                                   "--load-live-update",
+                                   "--exec-live-update",
+                                   "--command-line",
+                                   "--ramdisk",
+                                   "--help",
+                                   "--version"}) {
     EXPECT_NE(help.out.find(option), std::string::npos) << option;
   }
   const Outcome version = Kexec({"--version"});
@@ -224,7 +250,8 @@ TEST_F(KexecTest, HelpVersionAndCrashSize) {
                   "  70000000-70ffffff : Crash kernel\n"
                   "80000000-80000fff : pl011\n");
   EXPECT_EQ(Kexec({"--print-ckr-size"}).out, "16777216\n");
-  system_.SetFile("/proc/iomem", "00000000-00000000 : System RAM\n  00000000-00000000 : Crash kernel\n");
+  system_.SetFile("/proc/iomem",
+                  "00000000-00000000 : System RAM\n  00000000-00000000 : Crash kernel\n");
   EXPECT_EQ(Kexec({"--print-ckr-size"}).out, "0\n");
 }
 
