@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Fetches what the lab's machines run, into build/lab: kernels/<short>/Image with a file `version`
-# (uname -r, then the package), busybox, and firmware/QEMU_EFI.fd. A second run uses no network.
+# (uname -r, then the package), busybox, firmware/QEMU_EFI.fd, and kexec-tools/ with its libraries. A
+# second run uses no network.
 #   cmake [-DSET=full] -P lab/fetch.cmake
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/../cmake/debian-packages.cmake")
@@ -146,4 +147,45 @@ foreach(suite bookworm trixie)
 endforeach()
 if(NOT versions)
   message(WARNING "SKIPPED: the lab has no EFI stub; the UKIs are not tested")
+endif()
+
+# The newest kexec-tools there is, for khop to be compared with. It is linked dynamically: its
+# libraries lie beside it, and kexec-tools/version names the package.
+set(kexec_libraries libc.so.6 ld-linux-aarch64.so.1 libz.so.1)
+foreach(library ctrl call devicemodel evtchn foreignmemory gnttab toolcore toollog)
+  list(APPEND kexec_libraries "libxen${library}.so.*")
+endforeach()
+list(TRANSFORM kexec_libraries PREPEND "*/aarch64-linux-gnu/" OUTPUT_VARIABLE extract)
+set(unpacked "${lab}/packages/kexec-tools")
+foreach(suite sid forky trixie)
+  khop_debian_packages(SUITE ${suite} PACKAGES kexec-tools
+    FOLLOW "^(libc6|zlib1g|libxen[a-z]+[0-9.]*(t64)?)$"
+    EXTRACT "*/sbin/kexec" ${extract} "*/libz.so.1.*"
+    DESTINATION "${unpacked}" OPTIONAL RESULT versions)
+  if(versions)
+    file(REMOVE_RECURSE "${lab}/kexec-tools")
+    file(MAKE_DIRECTORY "${lab}/kexec-tools/lib")
+    file(GLOB_RECURSE program "${unpacked}/*/sbin/kexec")
+    file(COPY_FILE "${program}" "${lab}/kexec-tools/kexec")
+    foreach(library IN LISTS kexec_libraries)
+      file(GLOB_RECURSE found "${unpacked}/${library}")
+      foreach(file IN LISTS found)
+        get_filename_component(name "${file}" NAME)
+        # What a link stands for is asked for by the link's name.
+        if(name MATCHES "^lib(xen|z)" AND NOT IS_SYMLINK "${file}")
+          continue()
+        endif()
+        file(REAL_PATH "${file}" real)
+        file(COPY_FILE "${real}" "${lab}/kexec-tools/lib/${name}")
+      endforeach()
+    endforeach()
+    list(GET versions 0 package)
+    file(WRITE "${lab}/kexec-tools/version" "${package}\n")
+    message(STATUS "lab kexec-tools: ${package} (${suite})")
+    break()
+  endif()
+endforeach()
+if(NOT versions)
+  file(REMOVE_RECURSE "${lab}/kexec-tools")
+  message(WARNING "SKIPPED: the lab has no kexec-tools; the scenarios that compare with it are skipped")
 endif()

@@ -92,6 +92,32 @@ Result<std::filesystem::path> WrapImage(const std::string& name, const std::file
   return made;
 }
 
+Result<void> AddKexecTools(Initramfs& guest, std::string* package) {
+  const std::filesystem::path directory = LabDirectory() / "kexec-tools";
+  std::ifstream version(directory / "version");
+  std::string name;
+  if (!std::getline(version, name)) {
+    return Fail("the lab has no kexec-tools (cmake -P lab/fetch.cmake says why)");
+  }
+  if (package != nullptr) *package = name;
+  guest.AddDirectory("kexec-tools");
+  guest.AddFile("kexec-tools/kexec", directory / "kexec", 0755);
+  guest.AddDirectory("khop");
+  guest.AddSymlink("khop/kexec", "/bin/khop");
+  // Where the program looks for its loader and its libraries.
+  constexpr const char* kLoader = "ld-linux-aarch64.so.1";
+  const std::string libraries = "lib/aarch64-linux-gnu/";
+  guest.AddDirectory("lib");
+  guest.AddDirectory("lib/aarch64-linux-gnu");
+  guest.AddSymlink(std::string("lib/") + kLoader, "aarch64-linux-gnu/" + std::string(kLoader));
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(directory / "lib", error)) {
+    guest.AddFile(libraries + file.path().filename().string(), file.path(), 0755);
+  }
+  if (error) return Fail("cannot read " + directory.string() + ": " + error.message());
+  return {};
+}
+
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
   std::filesystem::path directory = LabDirectory() / "run" / name;
   std::error_code error;

@@ -45,6 +45,10 @@ Result<std::filesystem::path> WrapImage(const std::string& name, const std::file
                                         const std::filesystem::path& initrd,
                                         const std::filesystem::path& directory);
 
+// Puts the lab's kexec-tools into a guest as /kexec-tools/kexec, and khop as /khop/kexec; `package`
+// gets its version. Fails when lab/fetch.cmake could not get it.
+Result<void> AddKexecTools(Initramfs& guest, std::string* package = nullptr);
+
 // Where a run of this name keeps its console log and images; made empty.
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
 

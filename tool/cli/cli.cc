@@ -5,6 +5,7 @@
 #include <new>
 
 #include "tool/cli/command.h"
+#include "tool/cli/kexec/run.h"
 #include "tool/cli/progress_bar.h"
 #include "tool/cli/verbs.h"
 
@@ -73,6 +74,9 @@ load::Progress MakeProgress(Context& context, const Command& command) {
 int Run(Context& context, const std::vector<std::string>& arguments) {
   Result<void> done = {};
   try {
+    if (!arguments.empty() && arguments.front() == kKexec) {
+      return kexec::Run(context, {arguments.begin() + 1, arguments.end()});
+    }
     done = TryRun(context, arguments);
   } catch (const std::bad_alloc&) {
     // On the way here whatever was taken has been given back, or the next khop does so.

@@ -24,6 +24,9 @@ struct Context {
   bool err_is_terminal = false;  // progress bars there
 };
 
+// `khop kexec …`, and khop called by this name, is kexec-tools' `kexec` (kexec/run.h).
+inline constexpr const char* kKexec = "kexec";
+
 // Runs `khop` with the arguments after argv[0]; the exit code.
 int Run(Context& context, const std::vector<std::string>& arguments);
 

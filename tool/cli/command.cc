@@ -8,6 +8,7 @@
 #include <charconv>
 #include <utility>
 
+#include "tool/cli/cli.h"
 #include "tool/load/routes.h"
 
 namespace khop::cli {
@@ -217,6 +218,9 @@ void AddAll(CLI::App& app, Arguments& arguments) {
           "Save what plan, doctor and report ask this machine, for use elsewhere")
       ->add_option("DIR", arguments.command.directory, "where to: it is made if it is not there")
       ->required();
+  // Has a parser of its own (kexec/options.h): this is for the help.
+  app.add_subcommand(kKexec,
+                     "Do what kexec-tools' kexec does with the same options: khop kexec -h");
   AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
       ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
 }

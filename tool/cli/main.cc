@@ -2,10 +2,12 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tool/cli/cli.h"
@@ -38,5 +40,10 @@ int main(int argc, char** argv) {
   const char* const locale = set("LC_ALL") ? "LC_ALL" : set("LC_CTYPE") ? "LC_CTYPE" : "LANG";
   context.style.unicode = isatty(STDOUT_FILENO) == 1 && (is(locale, "UTF-8") || is(locale, "utf8"));
   context.err_is_terminal = isatty(STDERR_FILENO) == 1 && !is("TERM", "dumb");
-  return khop::cli::Run(context, std::vector<std::string>(argv + 1, argv + argc));
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const std::string_view name = argc > 0 ? argv[0] : "";
+  if (name.substr(name.rfind('/') + 1) == khop::cli::kKexec) {
+    arguments.insert(arguments.begin(), khop::cli::kKexec);
+  }
+  return khop::cli::Run(context, arguments);
 }

@@ -25,6 +25,15 @@ std::unexpected<Failure> NothingLoaded() {
   return Fail(ExitCode::kNothingLoaded, "khop", "no kernel is loaded", "load one with khop load");
 }
 
+Result<void> Jump(System& system) {
+  const auto rebooted = system.Reboot(system::RebootMode::kKexec);
+  if (!rebooted) {
+    return FailErrno(ExitCode::kSystemCall, "reboot", rebooted.error().value,
+                     "the kernel is still loaded; look at the kernel log");
+  }
+  return {};
+}
+
 // What the crash slot has, and whose it is.
 Result<report::CrashStatus> GetCrash(System& system, const State& state) {
   report::CrashStatus crash;
@@ -191,7 +200,13 @@ Result<bool> Unload(System& system) {
   return Session::ClearAll(system);
 }
 
-Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
+Result<void> Leave(System& system, Leaving leaving) {
+  if (leaving.sync) system.Sync();
+  if (leaving.interfaces_down) (void)system.TakeInterfacesDown();
+  return Jump(system);
+}
+
+Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leaving leaving) {
   // Not CheckKexec: what is loaded may be started when loading has been turned off since.
   if (const auto machine = system::CheckMachine(system); !machine) return machine;
   system::PreferBootNode(system);
@@ -237,8 +252,8 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
   if (!orderly) {
     // Before the checks, so that they are the last thing.
-    progress("writing file systems back");
-    system.Sync();
+    if (leaving.sync) progress("writing file systems back");
+    if (leaving.sync) system.Sync();
   }
   progress("checking that the loaded kernel is intact");
   std::optional<Arena> arena;
@@ -277,6 +292,10 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     if (!done) return Forward(done);
     parked.emplace(std::move(*done));
     progress(std::to_string(parked->count()) + " CPUs are offline");
+  }
+  // One that cannot be taken down is no reason to stay.
+  if (leaving.interfaces_down) (void)system.TakeInterfacesDown();
+  if (parked || leaving.interfaces_down) {
     // That took its time and memory of the kernel's: nothing may have moved, and nobody may have
     // taken a destination.
     arena.reset();
@@ -288,13 +307,9 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   // The last thing before the system call: where the blackout starts.
   const uint64_t now = system.Counter();
   set_stamp(now, early ? handoff::EarlyWord(now) : 0);
-  const auto rebooted = system.Reboot(system::RebootMode::kKexec);
-  if (!rebooted) {
-    set_stamp(0, 0);
-    return FailErrno(ExitCode::kSystemCall, "reboot", rebooted.error().value,
-                     "the kernel is still loaded; look at the kernel log");
-  }
-  return {};
+  const auto rebooted = Jump(system);
+  if (!rebooted) set_stamp(0, 0);
+  return rebooted;
 }
 
 }  // namespace khop::load

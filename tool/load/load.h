@@ -49,10 +49,20 @@ enum class ExecMode : uint8_t {
   kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
 };
 
+// What is done for the machine just before the jump.
+struct Leaving {
+  bool sync = true;
+  bool interfaces_down = false;  // network interfaces, so that no DMA runs on
+};
+
 // Loads the control area once more, as another tool may have loaded something meanwhile, checks
 // that the loaded kernel is intact and starts it. Returns only on failure, or with kOrderly when
 // the shutdown has begun.
 // Errors: kNothingLoaded, kArenaGone, kForeignImage, …
-Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress);
+Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress,
+                  Leaving leaving = {});
+
+// Starts whatever the kernel has loaded: khop knows nothing about it. Returns only on failure.
+Result<void> Leave(system::System& system, Leaving leaving);
 
 }  // namespace khop::load

@@ -74,7 +74,7 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   auto forbidden = ReadForbidden(*prepared.tree, lpi_tables);
   if (!forbidden) return Forward(forbidden);
   prepared.forbidden = *std::move(forbidden);
-  if (const auto firmware = PrepareFirmware(system, prepared); !firmware) return firmware;
+  if (const auto firmware = PrepareFirmware(system, options, prepared); !firmware) return firmware;
   SupplyInitrd(prepared);
 
   const auto command_line = CommandLine(system, options, prepared.contents.command_line);

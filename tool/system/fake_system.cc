@@ -467,6 +467,12 @@ Errno FakeSystem::KexecProbe() {
   return {kexec_error != 0 ? kexec_error : EINVAL};
 }
 
+SysResult<void> FakeSystem::TakeInterfacesDown() {
+  if (const int error = Trouble("TakeInterfacesDown"); error != 0) return Err(error);
+  ++interfaces_down;
+  return {};
+}
+
 SysResult<void> FakeSystem::Reboot(RebootMode /*mode*/) {
   if (const int error = Trouble("Reboot")) return Err(error);
   if (!loaded) return Err(EINVAL);

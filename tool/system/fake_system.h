@@ -94,6 +94,8 @@ class FakeSystem final : public System {
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;
+  int syncs = 0;
+  int interfaces_down = 0;  // how often they were taken down
   std::function<void()> on_rename;
   uint64_t taken_memory = 0;  // bytes, by TakeMemory
   std::vector<std::vector<std::string>> runs;
@@ -154,7 +156,8 @@ class FakeSystem final : public System {
   SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
   SysResult<void> Reboot(RebootMode mode) override;
-  void Sync() override {}
+  void Sync() override { ++syncs; }
+  SysResult<void> TakeInterfacesDown() override;
   SysResult<int> Run(const std::vector<std::string>& argv) override;
   std::string Machine() override { return machine; }
   std::string KernelRelease() override { return "6.1.0-fake"; }

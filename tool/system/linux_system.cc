@@ -5,15 +5,18 @@
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/mempolicy.h>
+#include <net/if.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/reboot.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -280,6 +283,28 @@ SysResult<void> LinuxSystem::Reboot(RebootMode mode) {
 }
 
 void LinuxSystem::Sync() { sync(); }
+
+SysResult<void> LinuxSystem::TakeInterfacesDown() {
+  const int fd = Retry([] { return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); });
+  if (fd < 0) return LastError();
+  SysResult<void> done;
+  struct if_nameindex* const all = if_nameindex();
+  if (all == nullptr) done = LastError();
+  for (const struct if_nameindex* one = all; one != nullptr && one->if_index != 0; ++one) {
+    ifreq request = {};
+    std::string_view(one->if_name).copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+    if (const auto got = Check([&] { return ioctl(fd, SIOCGIFFLAGS, &request); }); !got) {
+      done = got;
+      continue;
+    }
+    if ((request.ifr_flags & IFF_LOOPBACK) != 0 || (request.ifr_flags & IFF_UP) == 0) continue;
+    request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_UP);
+    if (const auto set = Check([&] { return ioctl(fd, SIOCSIFFLAGS, &request); }); !set) done = set;
+  }
+  if (all != nullptr) if_freenameindex(all);
+  close(fd);
+  return done;
+}
 
 SysResult<int> LinuxSystem::Run(const std::vector<std::string>& argv) {
   std::vector<char*> raw;

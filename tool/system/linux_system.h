@@ -36,6 +36,7 @@ class LinuxSystem final : public System {
   Errno KexecProbe() override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override;
+  SysResult<void> TakeInterfacesDown() override;
   SysResult<int> Run(const std::vector<std::string>& argv) override;
   std::string Machine() override;
   std::string KernelRelease() override;

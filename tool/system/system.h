@@ -125,6 +125,8 @@ class System {
   virtual Errno KexecProbe() = 0;
   virtual SysResult<void> Reboot(RebootMode mode) = 0;
   virtual void Sync() = 0;
+  // Takes all network interfaces down but the loopback; the error of the last one that would not.
+  virtual SysResult<void> TakeInterfacesDown() = 0;
 
   // Runs a program and waits: its exit status, or 128 + signal. argv[0] is searched in PATH.
   virtual SysResult<int> Run(const std::vector<std::string>& argv) = 0;
