@@ -57,7 +57,7 @@ function(fetch_kernel short suites metapackage)
     file(COPY ${modules} DESTINATION "${kernel}/modules")
     list(FILTER versions EXCLUDE REGEX "^linux-modules")
     list(GET versions -1 package)
-    file(WRITE "${kernel}/version" "${release}\n${package}\n")
+    file(WRITE "${kernel}/version" "${release}\n${package}\n${suite}\n")
     message(STATUS "lab kernel ${short}: ${release} (${package}, ${suite})")
     return()
   endforeach()
@@ -75,6 +75,55 @@ foreach(row IN LISTS KHOP_LAB_KERNELS)
     fetch_kernel("${short}" "${suites}" "${metapackage}")
   endif()
 endforeach()
+
+# For the kernel module: the headers of the 5.10 above with the build machine's own tools, and
+# its release's kexec-tools with its libraries.
+function(fetch_module_needs short)
+  if(NOT EXISTS "${lab}/kernels/${short}/version")
+    return()
+  endif()
+  file(STRINGS "${lab}/kernels/${short}/version" version)
+  list(GET version 0 release)
+  list(GET version 2 suite)
+  string(REGEX REPLACE "-arm64$" "-common" common "${release}")
+  set(headers "${lab}/packages/headers-${short}")
+  khop_debian_packages(SUITE ${suite} PACKAGES linux-headers-${release} linux-headers-${common}
+    DESTINATION "${headers}" OPTIONAL RESULT versions)
+  execute_process(COMMAND dpkg --print-architecture OUTPUT_VARIABLE here OUTPUT_STRIP_TRAILING_WHITESPACE)
+  khop_debian_packages(SUITE ${suite} ARCH ${here} PACKAGES linux-kbuild-${short}
+    DESTINATION "${lab}/packages/kbuild-${short}" OPTIONAL RESULT tools)
+  if(versions AND tools)
+    # The package has paths of an installed system.
+    set(sources "${headers}/usr/src")
+    file(WRITE "${sources}/linux-headers-${release}/Makefile"
+      "include ${sources}/linux-headers-${common}/Makefile\n")
+    file(MAKE_DIRECTORY "${headers}/usr/lib")
+    file(CREATE_LINK "${lab}/packages/kbuild-${short}/usr/lib/linux-kbuild-${short}"
+      "${headers}/usr/lib/linux-kbuild-${short}" SYMBOLIC)
+    file(MAKE_DIRECTORY "${lab}/headers")
+    file(CREATE_LINK "${sources}/linux-headers-${release}" "${lab}/headers/${short}" SYMBOLIC)
+    message(STATUS "lab headers ${short}: ${versions}")
+  else()
+    message(WARNING "SKIPPED: no headers for ${release}; the scenarios of the kernel module are skipped")
+  endif()
+  khop_debian_packages(SUITE ${suite} PACKAGES kexec-tools libc6 liblzma5 zlib1g
+    EXTRACT "./sbin/kexec" "./usr/sbin/kexec" "./lib/*" "./usr/lib/aarch64-linux-gnu/lib*"
+    DESTINATION "${lab}/packages/kexec-tools-${short}" OPTIONAL RESULT versions)
+  file(REMOVE_RECURSE "${lab}/kexec-tools-${short}")
+  if(versions)
+    foreach(name sbin/kexec ld-linux-aarch64.so.1 libc.so.6 liblzma.so.5 libz.so.1)
+      file(GLOB_RECURSE found FOLLOW_SYMLINKS "${lab}/packages/kexec-tools-${short}/*/${name}"
+        "${lab}/packages/kexec-tools-${short}/${name}")
+      list(GET found 0 file)
+      file(REAL_PATH "${file}" file)
+      get_filename_component(name "${name}" NAME)
+      file(MAKE_DIRECTORY "${lab}/kexec-tools-${short}")
+      file(COPY_FILE "${file}" "${lab}/kexec-tools-${short}/${name}")
+    endforeach()
+    message(STATUS "lab kexec-tools of ${short}: ${versions}")
+  endif()
+endfunction()
+fetch_module_needs(5.10)
 
 khop_debian_codename(suite)
 khop_debian_packages(SUITE ${suite} PACKAGES busybox-static

@@ -14,6 +14,7 @@ required_packages() {
 g++ the C++ compiler
 cmake configures the build
 ninja-build runs the build
+make builds the kernel module
 libgtest-dev GoogleTest, for the tests
 libgmock-dev GoogleMock, for the tests
 libbenchmark-dev Google Benchmark, for how planning grows

@@ -81,8 +81,12 @@ HopFailure CheckTargets(const View& view) {
   if (!IsAligned(header.entry, 4) || !InArena(view.arena(), header.entry, 64)) {
     return {FailureCode::kEntry, header.entry};
   }
-  if (!IsAligned(header.dtb, 8) || !InArena(view.arena(), header.dtb, header.dtb_size) ||
-      header.dtb_size < 40) {
+  const bool none = (header.flags & kPlainEntry) != 0 && header.dtb == 0 && header.dtb_size == 0 &&
+                    header.timeline_offset == 0;
+  if (none) {
+    // Nothing is read or written there.
+  } else if (!IsAligned(header.dtb, 8) || !InArena(view.arena(), header.dtb, header.dtb_size) ||
+             header.dtb_size < 40) {
     return {FailureCode::kDeviceTree, header.dtb};
   }
   const bool early = (header.flags & kVerifyEarly) != 0;

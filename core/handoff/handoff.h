@@ -46,9 +46,12 @@ enum Flags : uint32_t {
   // whether
   // it was (EarlyWord). If not, the relocator verifies it as ever. Only with a stamp and SHA-256.
   kVerifyEarly = 1U << 3,
+  // The entry is something else (a purgatory) that gets x0 = 0; the dtb, if one is named, is only
+  // where the timeline goes.
+  kPlainEntry = 1U << 4,
 };
 inline constexpr uint32_t kKnownFlags =
-    kForceScalarDigest | kLinuxImage | kNoDigestInstructions | kVerifyEarly;
+    kForceScalarDigest | kLinuxImage | kNoDigestInstructions | kVerifyEarly | kPlainEntry;
 
 // What stands behind the stamp once the payload has been verified at this time: neither a stamp nor
 // zeros, and of no use with another stamp.

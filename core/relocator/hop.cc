@@ -142,6 +142,7 @@ HopFailure CheckMagics(const handoff::Header& header) {
     memcpy(&word, BytesAt(header.entry + 56, 4).data(), 4);
     if (word != kImageMagic) return {FailureCode::kNotAKernel, header.entry};
   }
+  if (header.dtb == 0) return {};  // CheckTargets: a plain entry
   memcpy(&word, BytesAt(header.dtb, 4).data(), 4);
   if (word != kDtbMagic) return {FailureCode::kNotADeviceTree, header.dtb};
   return {};
@@ -250,7 +251,7 @@ HopFailure RunHop(const Placement& placement, uint64_t entry_ticks, Jump* jump) 
   arm64::DsbSy();  // all of the above is at the point of coherency before instructions are fetched
   arm64::IcIallu();  // KhopJump has the barriers that complete it
   *jump = {.entry = header.entry,
-           .dtb = header.dtb,
+           .dtb = (header.flags & handoff::kPlainEntry) != 0 ? 0 : header.dtb,
            .sctlr = arm64::SctlrMmuOff(kRegime, HostOfGuests<kRegime>())};
   return {};
 }

@@ -94,6 +94,32 @@ TEST(Hop, WithoutTimelineWritesNothingInPlace) {
   EXPECT_EQ(hop.Slot(TimelineSlot::kVersion), 0U);
 }
 
+// A purgatory gets x0 = 0; the tree, if it is named, has the timeline all the same.
+TEST(Hop, PlainEntryGetsNoDeviceTree) {
+  for (const bool tree : {true, false}) {
+    FakeHopOptions options;
+    options.flags = handoff::kPlainEntry;
+    options.timeline = tree;
+    FakeHop hop(options);
+    if (!tree) {
+      hop.header().dtb = 0;
+      hop.header().dtb_size = 0;
+      hop.Reseal();
+    }
+    ASSERT_TRUE(hop.Run().ok());
+    EXPECT_THAT(hop.Problems(), IsEmpty());
+    EXPECT_EQ(hop.jump().dtb, 0u);
+    EXPECT_EQ(hop.jump().entry, hop.Address(FakeHop::kArena));
+  }
+  FakeHopOptions options;
+  options.timeline = false;
+  FakeHop hop(options);
+  hop.header().dtb = 0;
+  hop.header().dtb_size = 0;
+  hop.Reseal();
+  EXPECT_EQ(hop.Run().code, FailureCode::kDeviceTree);  // a kernel needs one
+}
+
 TEST(Hop, TakesTheSmallerOfTheTwoCacheLines) {
   for (const bool mmu : {false, true}) {
     FakeHopOptions options;

@@ -45,7 +45,7 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   }
   const std::filesystem::path disk = config.on_disk ? directory_ / "disk.iso" : "";
   const Result<GuestImage> first =
-      MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path, kernel_, disk);
+      MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path, kernel_, disk, config.files);
   MUST(first);
   std::vector<std::string> devices = config.extra_arguments;
   if (config.on_disk) {

@@ -63,6 +63,7 @@ struct FirstMachineConfig {
   std::string append = {};                        // to the first kernel's command line
   TreeEdit edit_tree = {};                        // of the machine's device tree
   std::vector<std::string> drivers = {};          // modules, in the guest /drivers/NAME.ko
+  std::vector<GuestFile> files = {};              // more for the first guest
   // NOLINTEND(readability-redundant-member-init)
 };
 

@@ -201,7 +201,8 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
                                   const std::filesystem::path& next_initrd, const LabKernel& kernel,
-                                  const std::filesystem::path& disk) {
+                                  const std::filesystem::path& disk,
+                                  const std::vector<GuestFile>& files) {
   // Of a small memory khop itself would be a good part.
   Result<Initramfs> guest = BaseGuest(disk.empty());
   if (!guest) {
@@ -211,16 +212,16 @@ Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
     guest->AddFile("next/Image", next_kernel);
     guest->AddFile("next/initrd", next_initrd);
   } else {
-    Initramfs files;
-    files.AddFile("Image", next_kernel);
-    files.AddFile("initrd", next_initrd);
+    Initramfs on_disk;
+    on_disk.AddFile("Image", next_kernel);
+    on_disk.AddFile("initrd", next_initrd);
     const Result<std::filesystem::path> khop = FindGuestFile("khop");
     if (!khop) {
       return std::unexpected(khop.error());
     }
-    files.AddFile("khop", *khop, 0755);
+    on_disk.AddFile("khop", *khop, 0755);
     guest->AddSymlink("bin/khop", "/next/khop");
-    if (const Result<void> written = files.WriteDisk(disk); !written) {
+    if (const Result<void> written = on_disk.WriteDisk(disk); !written) {
       return std::unexpected(written.error());
     }
     guest->AddDirectory("modules");
@@ -229,6 +230,12 @@ Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
           AddModule(*guest, "modules/" + std::to_string(i), kernel.modules[i]);
       if (!added) return std::unexpected(added.error());
     }
+  }
+  if (!files.empty()) guest->AddDirectory("lib");
+  for (const GuestFile& file : files) {
+    const Result<std::filesystem::path> source = FindGuestFile(file.name);
+    if (!source) return std::unexpected(source.error());
+    guest->AddFile(file.path, *source, 0755);
   }
   guest->AddDirectory("drivers");
   for (const std::filesystem::path& driver : kernel.drivers) {

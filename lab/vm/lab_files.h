@@ -66,15 +66,22 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
                                  uint64_t seed, const std::filesystem::path& kernel = {},
                                  bool with_makedumpfile = false);
 
+// A file of the host for a guest; `name` is one of FindGuestFile().
+struct GuestFile {
+  std::string path;  // in the guest
+  std::string name;
+};
+
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
 // /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has
 // the modules of `kernel` for it: kMountDisk mounts it at /next. `kernel.drivers` become
-// /drivers/NAME.ko.
+// /drivers/NAME.ko. `files` come on top.
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
                                   const std::filesystem::path& next_initrd,
                                   const LabKernel& kernel = {},
-                                  const std::filesystem::path& disk = {});
+                                  const std::filesystem::path& disk = {},
+                                  const std::vector<GuestFile>& files = {});
 
 // For the guest's shell.
 inline constexpr const char* kMountDisk =
