@@ -131,7 +131,7 @@ int main(int argc, char** argv) {
   }
   const auto add = [&](const char* name, void (*what)(benchmark::State&)) {
     benchmark::RegisterBenchmark(name, what)
-        ->RangeMultiplier(4)
+        ->RangeMultiplier(2)
         ->Range(1, largest)
         ->Complexity(benchmark::oAuto)
         ->Unit(benchmark::kMillisecond);
