@@ -11,13 +11,14 @@ namespace khop::lab {
 
 class CrashMachine : public FirstMachine {
  protected:
-  static constexpr const char* kCaptureLine = "console=ttyAMA0 khop_lab.nodigest khop_lab.capture=1";
+  static constexpr const char* kCaptureLine =
+      "console=ttyAMA0 khop_lab.nodigest khop_lab.capture=1";
 
   // The next kernel is of the same version, as a capture kernel usually is.
   static FirstMachineConfig WithReservation(const std::string& kernel = "6.1",
                                             const std::string& next = "6.12") {
-    return {.kernel = kernel, .next_kernel = next, .memory_mib = 1536,
-            .append = "crashkernel=320M"};
+    return {
+        .kernel = kernel, .next_kernel = next, .memory_mib = 1536, .append = "crashkernel=320M"};
   }
   static FirstMachineConfig WithCapture(const std::string& kernel = "6.1") {
     FirstMachineConfig config = WithReservation(kernel, kernel);

@@ -35,9 +35,10 @@ TEST_F(Reserved, AnotherToolsKdumpIsRespected) {
   EXPECT_TRUE(CrashLoaded());
   MUST(guest().Must("khop-guest-tool crash unload"));
   // Bounds within the reservation leave auto no other choice; outside, bytes are copied.
-  const Result<nlohmann::json> plan = KhopJson(
-      guest(), load.substr(5) + " --mem-min $(sed -n 's/^ *\\([0-9a-f]*\\)-.* : Crash kernel$/0x\\1/p'"
-                                " /proc/iomem)");
+  const Result<nlohmann::json> plan =
+      KhopJson(guest(), load.substr(5) +
+                            " --mem-min $(sed -n 's/^ *\\([0-9a-f]*\\)-.* : Crash kernel$/0x\\1/p'"
+                            " /proc/iomem)");
   MUST(plan);
   EXPECT_EQ(plan->value("route", ""), "reserved");
   const Result<nlohmann::json> status = KhopJson(guest(), "status");

@@ -54,9 +54,9 @@ struct FirstMachineConfig {
   bool instruction_count = false;
   bool next_carries_kernel = false;  // the next guest has its own kernel at /next/Image
   bool next_with_makedumpfile = false;
-  uint64_t next_padding = 0;         // bytes that do not compress, added to the next initrd
-  bool allow_reboot = false;         // a reset starts the first kernel again
-  bool on_disk = false;              // the next kernel and its initrd lie on a virtio disk
+  uint64_t next_padding = 0;  // bytes that do not compress, added to the next initrd
+  bool allow_reboot = false;  // a reset starts the first kernel again
+  bool on_disk = false;       // the next kernel and its initrd lie on a virtio disk
   // g++ wants the initializers for designated ones.
   // NOLINTBEGIN(readability-redundant-member-init)
   std::vector<std::string> extra_arguments = {};  // of QEMU

@@ -70,8 +70,8 @@ std::map<std::string, Outcomes> ReadDifferences() {
   return rows;
 }
 
-// Reads lines of "BEFORE|COMMAND" from the file $2, and prints "CODE NORMAL CRASH", and what it said,
-// for each. $1 is the directory of the program.
+// Reads lines of "BEFORE|COMMAND" from the file $2, and prints "CODE NORMAL CRASH", and what it
+// said, for each. $1 is the directory of the program.
 constexpr const char* kScript = R"sh(#!/bin/sh
 PATH=$1:$PATH
 cd /k
@@ -96,11 +96,11 @@ kexec -u >/dev/null 2>&1
 kexec -p -u >/dev/null 2>&1
 )sh";
 
-class Kexec :
-   public
-    KexecMachine{protected : void StartWithScript(const std::string& append){
-        StartWithBoth(append, [](Initramfs& guest) -> Result<void> {
-          guest.AddBytes("k/compare", kScript, 0755);
+class Kexec : public KexecMachine {
+ protected:
+  void StartWithScript(const std::string& append) {
+    StartWithBoth(append, [](Initramfs& guest) -> Result<void> {
+      guest.AddBytes("k/compare", kScript, 0755);
       for (const bool crashkernel : {false, true}) {
         std::string text;
         for (const Line& line : ReadLines(crashkernel)) {
@@ -109,7 +109,7 @@ class Kexec :
         guest.AddBytes(LinesFile(crashkernel), text);
       }
       return {};
-        });
+    });
   }
 
   static std::string LinesFile(bool crashkernel) {
@@ -118,8 +118,8 @@ class Kexec :
 
   // Gives all lines of one kind of machine to one of the programs.
   std::vector<std::string> RunLines(bool crashkernel, size_t count, const std::string& program) {
-    const Result<CommandResult> result = guest().Run(
-        "/k/compare /" + program + " /" + LinesFile(crashkernel), Seconds(300));
+    const Result<CommandResult> result =
+        guest().Run("/k/compare /" + program + " /" + LinesFile(crashkernel), Seconds(300));
     if (!result) {
       ADD_FAILURE() << result.error().what;
       return {};
@@ -167,42 +167,41 @@ class Kexec :
       EXPECT_EQ(row->second.khop, ours) << key;
     }
   }
-  }
-  ;
+};
 
-  // Nothing is listed that is not tried.
-  TEST(KexecLines, EveryDifferenceIsOneOfThem) {
-    std::vector<std::string> keys;
-    for (const bool crashkernel : {false, true}) {
+// Nothing is listed that is not tried.
+TEST(KexecLines, EveryDifferenceIsOneOfThem) {
+  std::vector<std::string> keys;
+  for (const bool crashkernel : {false, true}) {
     for (const Line& line : ReadLines(crashkernel)) keys.push_back(line.Key());
   }
-    EXPECT_GT(keys.size(), 50U);
-    for (const auto& [key, row] : ReadDifferences()) {
-      EXPECT_NE(std::ranges::find(keys, key), keys.end()) << key;
-    }
+  EXPECT_GT(keys.size(), 50U);
+  for (const auto& [key, row] : ReadDifferences()) {
+    EXPECT_NE(std::ranges::find(keys, key), keys.end()) << key;
   }
+}
 
-  TEST_F(Kexec, SameCommandLinesSameOutcome) {
-    StartWithScript("crashkernel=160M");
-    if (IsSkipped() || HasFatalFailure()) return;
-    Compare(true);
-    // By kexec-tools to a kernel without a crash reservation, and from there by khop.
-    const std::string load =
-        "kexec -l /next/Image-6.12 --initrd=/next/initrd --append='console=ttyAMA0 khop_lab.hop=1'";
-    const auto by_kexec_tools = HopBy("6.12", "PATH=/kexec-tools:$PATH; " + load + " && kexec -e");
-    MUST(by_kexec_tools);
-    MUST(guest().Must("cp /sys/firmware/fdt /k/tree"));
-    Compare(false);
-    const auto by_khop = HopBy("6.12", "PATH=/khop:$PATH; " + load + " && kexec -e");
-    MUST(by_khop);
-    EXPECT_EQ(by_khop->uname, kernel("6.12").release);
-    EXPECT_EQ(by_khop->command_line, "console=ttyAMA0 khop_lab.hop=1");
-    EXPECT_EQ(by_khop->manifest_sha256, initrd().manifest_sha256);
-    EXPECT_EQ(by_khop->uname, by_kexec_tools->uname);
-    EXPECT_EQ(by_khop->command_line, by_kexec_tools->command_line);
-    EXPECT_EQ(by_khop->manifest_sha256, by_kexec_tools->manifest_sha256);
-    MUST(KhopJson(guest(), "report"));  // this one was khop's
-  }
+TEST_F(Kexec, SameCommandLinesSameOutcome) {
+  StartWithScript("crashkernel=160M");
+  if (IsSkipped() || HasFatalFailure()) return;
+  Compare(true);
+  // By kexec-tools to a kernel without a crash reservation, and from there by khop.
+  const std::string load =
+      "kexec -l /next/Image-6.12 --initrd=/next/initrd --append='console=ttyAMA0 khop_lab.hop=1'";
+  const auto by_kexec_tools = HopBy("6.12", "PATH=/kexec-tools:$PATH; " + load + " && kexec -e");
+  MUST(by_kexec_tools);
+  MUST(guest().Must("cp /sys/firmware/fdt /k/tree"));
+  Compare(false);
+  const auto by_khop = HopBy("6.12", "PATH=/khop:$PATH; " + load + " && kexec -e");
+  MUST(by_khop);
+  EXPECT_EQ(by_khop->uname, kernel("6.12").release);
+  EXPECT_EQ(by_khop->command_line, "console=ttyAMA0 khop_lab.hop=1");
+  EXPECT_EQ(by_khop->manifest_sha256, initrd().manifest_sha256);
+  EXPECT_EQ(by_khop->uname, by_kexec_tools->uname);
+  EXPECT_EQ(by_khop->command_line, by_kexec_tools->command_line);
+  EXPECT_EQ(by_khop->manifest_sha256, by_kexec_tools->manifest_sha256);
+  MUST(KhopJson(guest(), "report"));  // this one was khop's
+}
 
-  }  // namespace
-  }  // namespace khop::lab
+}  // namespace
+}  // namespace khop::lab

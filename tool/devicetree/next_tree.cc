@@ -71,9 +71,9 @@ Result<void> AddCaptureProperties(const Tree& tree, const NextTreeOptions& optio
                                   std::vector<NewProperty>& added) {
   std::vector<PhysRange> header;
   if (options.elf_core_header) header.push_back(*options.elf_core_header);
-  for (const auto& [name, ranges] : {std::pair{"linux,elfcorehdr", header},
-                                     std::pair{"linux,usable-memory-range",
-                                               options.usable_memory}}) {
+  for (const auto& [name, ranges] :
+       {std::pair{"linux,elfcorehdr", header},
+        std::pair{"linux,usable-memory-range", options.usable_memory}}) {
     if (ranges.empty()) continue;
     auto value = RangesValue(tree, ranges);
     if (!value) {

@@ -143,7 +143,7 @@ class Arena {
 
   system::System* system_;
   ArenaRecord record_;
-  std::vector<std::byte*> mappings_;  // one for each segment; null if not mapped
+  std::vector<std::byte*> mappings_;            // one for each segment; null if not mapped
   std::vector<std::vector<std::byte>> staged_;  // of Stage(): what is mapped
   std::vector<PhysAddr> runs_;
   PoolRecords grown_;             // as the pools were

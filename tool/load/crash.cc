@@ -83,7 +83,8 @@ Result<void> Capture::Place(Room& room, const Reservation& reservation) {
   const PhysRange all = reservation.images;
   const auto payload = TakePayload(room, prepared_.sizes, prepared_.kernel.size, all);
   const auto header = room.Take({.size = core_header_.size(), .alignment = granule_}, all);
-  const auto control = room.Take({.size = prepared_.sizes.control_size, .alignment = granule_}, all);
+  const auto control =
+      room.Take({.size = prepared_.sizes.control_size, .alignment = granule_}, all);
   if (!payload || !header || !control) {
     return Fail(ExitCode::kReservationTooSmall, "the crash reservation",
                 "its " + HumanBytes(all.size) + " have no room for the crash kernel's " +

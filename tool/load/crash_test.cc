@@ -219,10 +219,9 @@ class CrashTest : public testing::Test {
     const handoff::View view(reinterpret_cast<const std::byte*>(block.data()));
     const auto scalar = digest::DigestFeatures::Scalar();
     const PhysAddr base{system_.crash->entry};
-    EXPECT_TRUE(handoff::CheckHeader(view, PhysAddr{at}, {base, blob.size},
-                                     {base + blob.parameters.stack_offset,
-                                      blob.parameters.stack_size},
-                                     scalar)
+    EXPECT_TRUE(handoff::CheckHeader(
+                    view, PhysAddr{at}, {base, blob.size},
+                    {base + blob.parameters.stack_offset, blob.parameters.stack_size}, scalar)
                     .ok());
     EXPECT_TRUE(handoff::CheckBody(view, scalar).ok());
     EXPECT_EQ(header.entry, Find(segments, "kernel").start);
@@ -256,12 +255,11 @@ TEST_F(CrashTest, ReservedPutsThePayloadThereAndLeavesTheSlotEmpty) {
   EXPECT_FALSE(tree.Find(*chosen, "linux,elfcorehdr"));
   EXPECT_EQ(devicetree::ReadChosenString(tree, "khop,route"), "reserved");
   // The relocator's tables and checks are about the payload's pages, and the one that khop holds.
-  const handoff::View view(system_.loaded->bytes.data() +
-                           [&] {
-                             relocator::BlobHeader blob;
-                             memcpy(&blob, system_.loaded->bytes.data(), sizeof(blob));
-                             return blob.parameters.handoff_offset;
-                           }());
+  const handoff::View view(system_.loaded->bytes.data() + [&] {
+    relocator::BlobHeader blob;
+    memcpy(&blob, system_.loaded->bytes.data(), sizeof(blob));
+    return blob.parameters.handoff_offset;
+  }());
   for (const handoff::Range& range : view.arena()) {
     const PhysRange mapped{{range.start}, range.size};
     if (!kReservation.Overlaps(mapped)) continue;

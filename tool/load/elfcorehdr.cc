@@ -25,7 +25,8 @@ std::optional<uint64_t> NumberAt(std::string_view text, size_t at, int base) {
   if (base == 16 && text.substr(std::min(at, text.size())).starts_with("0x")) at += 2;
   uint64_t value = 0;
   const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data() + std::min(at, text.size()), end, value, base);
+  const auto [rest, error] =
+      std::from_chars(text.data() + std::min(at, text.size()), end, value, base);
   if (error != std::errc()) return std::nullopt;
   return value;
 }
@@ -71,7 +72,8 @@ Result<PhysRange> ReadVmcoreinfo(System& system) {
   const auto start = NumberAt(*text, 0, 16);
   const size_t space = text->find(' ');
   const auto size = space == std::string::npos ? std::nullopt : NumberAt(*text, space + 1, 16);
-  if (!start || !size || *start == 0 || *size == 0) return NoDumps(kVmcoreinfo, "it has no form known");
+  if (!start || !size || *start == 0 || *size == 0)
+    return NoDumps(kVmcoreinfo, "it has no form known");
   return PhysRange{{*start}, *size};
 }
 
@@ -128,12 +130,12 @@ Result<DumpSource> ReadDumpSource(System& system, const system::MemoryMap& map) 
     if (offset(entry) != offset(mapped.front())) source.text = entry;
   }
   if (source.text.range.empty()) {
-    source.notes.emplace_back("/proc/kcore does not tell where the kernel's image is mapped: the "
-                              "dump's program headers have physical addresses only");
+    source.notes.emplace_back(
+        "/proc/kcore does not tell where the kernel's image is mapped: the "
+        "dump's program headers have physical addresses only");
   }
   for (const PhysRange& range : system::Subtract(map.ram, map.crash)) {
-    source.ram.push_back(
-        {range, mapped.empty() ? 0 : range.start.value + offset(mapped.front())});
+    source.ram.push_back({range, mapped.empty() ? 0 : range.start.value + offset(mapped.front())});
   }
   return source;
 }

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <functional>
 
-#include "tool/load/boot_entry.h"
 #include "tool/devicetree/dts.h"
+#include "tool/load/boot_entry.h"
 #include "tool/load/fill.h"
 #include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"

@@ -23,7 +23,8 @@ Result<report::Plan> Load(system::System& system, const LoadOptions& options,
 
 // What Load() would do, as far as it can be known without taking memory: with the pages that the
 // kernel would have now. With `diff` the plan has the next tree's differences as source.
-Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options, bool diff = false);
+Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options,
+                              bool diff = false);
 
 // Adds to any plan how this machine's memory is used, and what the steps are expected to take.
 void AddView(system::System& system, report::Plan& plan);

@@ -10,8 +10,8 @@
 #include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
 #include "tool/load/routes.h"
-#include "tool/load/tree_source.h"
 #include "tool/load/running_tree.h"
+#include "tool/load/tree_source.h"
 #include "tool/system/cpu_granules.h"
 #include "tool/system/kexec_state.h"
 

@@ -51,7 +51,7 @@ struct LoadOptions {
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
   bool early = false;  // with kSha256: verified by exec, just before reboot(2), and not again
   std::optional<std::string> console_tty;  // for last words; else as earlycon= or the tree say
-  std::span<const std::byte> blob;  // the relocator, its BlobHeader first
+  std::span<const std::byte> blob;         // the relocator, its BlobHeader first
   // Where the payload may go: [mem_min, mem_max).
   uint64_t mem_min = 0;
   uint64_t mem_max = UINT64_MAX;

@@ -145,10 +145,9 @@ class Replanner {
       in_.before[i] = all[i]->whole.start;
       in_.keep[i] = InBoth({&all[i]->whole, 1}, trouble).empty();
     }
-    const Ranges plain =
-        InBoth(system::Subtract(map->plain, *forbidden), {&loaded_.bounds, 1});
-    auto allowed = FindAllowed(system_, plain, in_.owned,
-                               std::min<uint64_t>(parts_.dtb.file.size, 32768));
+    const Ranges plain = InBoth(system::Subtract(map->plain, *forbidden), {&loaded_.bounds, 1});
+    auto allowed =
+        FindAllowed(system_, plain, in_.owned, std::min<uint64_t>(parts_.dtb.file.size, 32768));
     if (!allowed) return Forward(allowed);
     in_.allowed = InBoth(*allowed, {&loaded_.bounds, 1});
     return {};

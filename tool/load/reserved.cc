@@ -14,8 +14,8 @@
 
 namespace khop::load {
 
-using system::kHugePageSize;
 using system::KexecSegment;
+using system::kHugePageSize;
 using system::System;
 
 namespace {
@@ -49,8 +49,8 @@ Ranges PayloadOf(const State& state, uint64_t granule) {
   if (!state.current || state.current->plan.route != kReservedRoute) return ranges;
   for (const report::Segment& segment : state.current->plan.segments) {
     if (segment.name == "stamp") continue;
-    ranges.push_back({PhysAddr{segment.start},
-                      AlignUp(std::max(segment.size, segment.file_bytes), granule)});
+    ranges.push_back(
+        {PhysAddr{segment.start}, AlignUp(std::max(segment.size, segment.file_bytes), granule)});
   }
   return Joined(std::move(ranges));
 }
@@ -64,8 +64,7 @@ std::unexpected<Failure> TooSmall(const Reservation& reservation, const Prepared
   return Fail(ExitCode::kReservationTooSmall, "the crash reservation",
               "of its " + HumanBytes(reservation.images.size) + " there is no place " +
                   (bounded ? "between --mem-min and --mem-max " : "") + "for the payload's " +
-                  HumanBytes(needed) +
-                  (beside_another ? " beside the kernel that is loaded" : ""),
+                  HumanBytes(needed) + (beside_another ? " beside the kernel that is loaded" : ""),
               beside_another ? "khop unload first" : "boot with a larger crashkernel=");
 }
 

@@ -25,8 +25,7 @@ void FakeSystem::Reserve(PhysRange range) {
   iomem.insert(iomem.find('\n', iomem.find(" : System RAM")) + 1, line);
 }
 
-SysResult<void> FakeSystem::KexecLoadCrash(PhysAddr entry,
-                                           std::span<const KexecSegment> segments) {
+SysResult<void> FakeSystem::KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) {
   if (const int error = Trouble("KexecLoadCrash")) return Err(error);
   if (kexec_error != 0) return Err(kexec_error);
   if (segments.size() > kMaxSegments) return Err(EINVAL);

@@ -39,8 +39,8 @@ TEST(IomemTest, CrashReservation) {
       "  120000000-12fffffff : Crash kernel\n"
       "  13ac00000-13fbfffff : reserved\n");
   ASSERT_TRUE(map.has_value());
-  EXPECT_EQ(map->crash, (std::vector{Range(0xf0000000, 0xf8000000),
-                                     Range(0x120000000, 0x130000000)}));
+  EXPECT_EQ(map->crash,
+            (std::vector{Range(0xf0000000, 0xf8000000), Range(0x120000000, 0x130000000)}));
   EXPECT_FALSE(map->IsPlain(Range(0x120000000, 0x120200000)));
 }
 
