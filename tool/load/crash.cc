@@ -38,6 +38,7 @@ Result<Capture> Capture::Prepare(System& system, const Reservation& reservation,
   Capture capture;
   capture.options_ = options;
   capture.options_.route = Route::kAuto;
+  capture.options_.early = false;  // nobody looks just before a panic
   capture.granule_ = system.PageSize();
   if (options.reuse_command_line) {
     LoadOptions bare = options;
@@ -118,7 +119,11 @@ Result<void> Capture::Fill(System& system, const Progress& progress) {
   auto filled = load::Fill(system, options_, prepared_, *staged_, placed_, progress);
   if (!filled) return Forward(filled);
   WriteTo(*staged_, header_place_.start, core_header_);
-  if (auto added = filled->digests.Add(header_place_); !added) return added;
+  PieceDigester digester(system, *staged_, options_.digest);
+  digester.Add(header_place_);
+  const auto of_header = Digests::Of(digester, options_.digest);
+  if (!of_header) return Forward(of_header);
+  filled->digests.Append(*of_header, options_.digest);
   const plan::Hop hop = filled->Complete(MakeHop(system, prepared_, options_));
   auto control = BuildControl(hop, options_.blob, placed_);
   if (!control) return Forward(control);

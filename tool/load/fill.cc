@@ -59,6 +59,17 @@ Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind,
   return all;
 }
 
+void Digests::Append(const Digests& more, handoff::DigestKind kind) {
+  if (more.verify.empty()) return;
+  const auto there = static_cast<uint32_t>(bytes.size() / handoff::DigestSize(kind));
+  for (handoff::VerifyRange range : more.verify) {
+    range.first_digest += there;
+    verify.push_back(range);
+  }
+  bytes.insert(bytes.end(), more.bytes.begin(), more.bytes.end());
+  verified.insert(verified.end(), more.verified.begin(), more.verified.end());
+}
+
 plan::Hop Filled::Complete(plan::Hop hop) const {
   hop.dtb_size = static_cast<uint32_t>(tree.bytes.size());
   hop.timeline_offset = tree.timeline_offset;

@@ -23,6 +23,8 @@ struct Digests {
   static Result<Digests> Of(PieceDigester& digester, handoff::DigestKind kind,
                             const Progress& progress = {});
 
+  void Append(const Digests& more, handoff::DigestKind kind);
+
   std::vector<handoff::VerifyRange> verify;
   std::vector<std::byte> bytes;
   std::vector<Verified> verified;
