@@ -75,11 +75,8 @@ std::map<std::string, Outcomes> ReadDifferences() {
 constexpr const char* kScript = R"sh(#!/bin/sh
 PATH=$1:$PATH
 cd /k
-state() { echo "$(cat /sys/kernel/kexec_loaded) $(cat /sys/kernel/kexec_crash_loaded)";
-}
-while
-  IFS = '|' read - r before command;
-do
+state() { echo "$(cat /sys/kernel/kexec_loaded) $(cat /sys/kernel/kexec_crash_loaded)"; }
+while IFS='|' read -r before command; do
   kexec -u >/dev/null 2>&1
   kexec -p -u >/dev/null 2>&1
   case $before in normal | both) kexec -l Image >/dev/null 2>&1 ;; esac
