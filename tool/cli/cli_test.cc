@@ -66,6 +66,33 @@ TEST(ParseTest, Load) {
   EXPECT_TRUE(command.json);
 }
 
+TEST(ParseTest, CrashKernelsAndBounds) {
+  EXPECT_TRUE(ParseOne({"load", "--crash", "K"}).crash);
+  EXPECT_TRUE(ParseOne({"unload", "--crash"}).crash);
+  EXPECT_FALSE(ParseOne({"unload"}).crash);
+  const auto command =
+      ParseOne({"load", "K", "--route", "reserved", "--crash-kernel", "C", "--crash-initrd", "i",
+                "--crash-cmdline", "a b", "--mem-min", "0x40000000", "--mem-max", "2G"});
+  EXPECT_EQ(command.load.route, load::Route::kReserved);
+  EXPECT_EQ(command.load.mem_min, 0x40000000U);
+  EXPECT_EQ(command.load.mem_max, uint64_t{2} << 30);
+  ASSERT_TRUE(command.load.crash_kernel);
+  EXPECT_EQ(command.load.crash_kernel->kernel, "C");
+  EXPECT_EQ(command.load.crash_kernel->initrds, (std::vector<std::string>{"i"}));
+  EXPECT_EQ(command.load.crash_kernel->command_line, "a b");
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{"load", "K", "--crash-kernel", "C"},
+        {"load", "K", "--crash-initrd", "i"},
+        {"load", "K", "--crash", "--route", "gather"},
+        {"load", "K", "--mem-min", "12X"},
+        {"load", "K", "--mem-max", "-1"},
+        {"load", "K", "--mem-max", "99999999999G"}}) {
+    const auto parsed = Parse(wrong);
+    ASSERT_FALSE(parsed) << wrong.back();
+    EXPECT_EQ(parsed.error().code, ExitCode::kUsage);
+  }
+}
+
 TEST(ParseTest, EmptyAndAbsentCommandLinesDiffer) {
   EXPECT_EQ(ParseOne({"load", "K", "--cmdline", ""}).load.command_line, "");
   EXPECT_FALSE(ParseOne({"load", "K"}).load.command_line.has_value());
