@@ -89,6 +89,17 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "crash-no-room", "the crash kernel would have no memory left to run in"};
     case ExitCode::kBadRegion:
       return {code, "bad-region", "there is no usable memory between --mem-min and --mem-max"};
+    case ExitCode::kKexecFileNotBuilt:
+      return {code, "kexec-file-not-built",
+              "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE)"};
+    case ExitCode::kSignature:
+      return {code, "signature", "the running kernel does not accept the kernel's signature"};
+    case ExitCode::kImaPolicy:
+      return {code, "ima-policy", "IMA's policy does not accept a file"};
+    case ExitCode::kRouteOption:
+      return {code, "route-option", "the route cannot honour an option"};
+    case ExitCode::kHalfOfMemory:
+      return {code, "half-of-memory", "the kernel takes no image larger than half of the memory"};
     case ExitCode::kInternal:
       return {code, "internal", "a fault in khop: please report it"};
     case ExitCode::kDamagedImage:

@@ -60,6 +60,11 @@ enum class ExitCode : int {
   kCrashNoRoom = 53,
   kBadRegion = 54,
 
+  kKexecFileNotBuilt = 60,
+  kSignature = 61,
+  kImaPolicy = 62,
+  kRouteOption = 63,
+  kHalfOfMemory = 64,
   kInternal = 70,
 
   kDamagedImage = 80,

@@ -21,7 +21,7 @@ struct Arguments {
   std::vector<std::string> dtb;           // at most one
   std::string route = "auto";
   std::string mmu = "auto";
-  std::string verify = "sha256";
+  std::string verify;  // empty: not given
   std::string crash_kernel;
   std::vector<std::string> crash_initrds;
   std::string crash_line;
@@ -144,6 +144,8 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments) {
           "sha256 by all CPUs at exec --now, just before reboot(2)")
       ->check(CLI::IsMember({"sha256", "crc32c", "none", "early"}))
       ->type_name("KIND");
+  verb->add_flag("--no-cma", options.no_cma,
+                 "route file: keep the kernel from loading into CMA areas (Linux 6.17)");
   AddAddress(verb, "--mem-min", options.mem_min, "put the payload here or above: 0x…, 64M, …");
   AddAddress(verb, "--mem-max", options.mem_max, "put the payload below this");
   auto* const crash_kernel =
@@ -244,6 +246,7 @@ Command Finish(Arguments arguments) {
   }
   if (arguments.mmu == "on") options.mmu = load::MmuMode::kOn;
   if (arguments.mmu == "off") options.mmu = load::MmuMode::kOff;
+  options.digest_asked = !arguments.verify.empty();
   if (arguments.verify == "none") options.digest = handoff::DigestKind::kNone;
   options.early = arguments.verify == "early";
   if (arguments.verify == "crc32c") options.digest = handoff::DigestKind::kCrc32c;

@@ -129,7 +129,8 @@ Result<void> Capture::Fill(System& system, const Progress& progress) {
   if (!control) return Forward(control);
   control_ = *std::move(control);
   placed_.control.size = control_.bytes.size();
-  Loaded described = Describe(prepared_, options_, *staged_, placed_, control_, *std::move(filled));
+  Loaded described =
+      Describe(prepared_, options_, staged_->record(), placed_, control_, *std::move(filled));
   report::Plan& plan = described.plan;
   std::erase_if(plan.segments, [](const report::Segment& s) { return s.name == "stamp"; });
   plan.segments.push_back({"elfcorehdr", header_place_.start.value, core_header_.size(), 0});

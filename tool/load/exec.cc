@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "tool/load/gather.h"
+#include "tool/load/held.h"
 #include "tool/load/load.h"
 #include "tool/load/reserved.h"
 #include "tool/load/routes.h"
@@ -76,8 +77,33 @@ void AddReservedChecks(System& system, const State& state, report::Status& statu
                                  : Reason(sound.error())});
 }
 
+// Lockdown leaves alone what the kernel has checked itself.
+Result<void> CheckLockdown(System& system, const Loaded& loaded) {
+  if (loaded.plan.route == "file" || !system::LockedDown(system)) return {};
+  return Fail(
+      ExitCode::kLockdown, "khop exec",
+      "kernel lockdown is in force since the load, and no signature of what is loaded was checked",
+      "reboot by firmware");
+}
+
+void AddHeldChecks(System& system, const Loaded& loaded, report::Status& status) {
+  const auto still = CheckStillLoaded(system);
+  status.checks.push_back(
+      {"image", still.has_value(),
+       still ? "the running kernel holds one, out of reach" : Reason(still.error())});
+  if (const auto lockdown = CheckLockdown(system, loaded); !lockdown) {
+    status.checks.push_back({"lockdown", false, "in force since the load; exec will refuse"});
+  }
+  status.notes.emplace_back(
+      "the kernel tells nobody whose image it holds; exec loads the files once more");
+}
+
 void AddChecks(System& system, const State& state, report::Status& status) {
   const Loaded& loaded = *state.current;
+  if (HeldByKernel(loaded)) {
+    AddHeldChecks(system, loaded, status);
+    return;
+  }
   const bool reserved = loaded.plan.route == kReservedRoute;
   uint64_t moved = 0;
   const auto arena = AdoptLoaded(system, loaded, &moved);
@@ -196,7 +222,12 @@ Result<report::Status> GetStatus(System& system) {
 
 Result<bool> Unload(System& system) {
   if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
-  if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
+  if (const auto checked = system::CheckKexec(system); !checked) {
+    // What kexec_file_load has loaded it can unload, lockdown or not.
+    const ExitCode code = checked.error().code;
+    const bool other = code == ExitCode::kLockdown || code == ExitCode::kKexecNotBuilt;
+    if (!other || !system::CheckKexecFile(system)) return Forward(checked);
+  }
   return Session::ClearAll(system);
 }
 
@@ -206,6 +237,31 @@ Result<void> Leave(System& system, Leaving leaving) {
   return Jump(system);
 }
 
+namespace {
+
+// What is loaded may be started when loading has been turned off since.
+bool MayStartUnseen(ExitCode code) {
+  return code == ExitCode::kKexecDisabled || code == ExitCode::kLoadLimit ||
+         code == ExitCode::kLockdown;
+}
+
+Result<void> MakeHeldSound(System& system, Session& session, const Progress& progress) {
+  if (const auto still = CheckStillLoaded(system); !still) return still;
+  progress("loading the files once more");
+  if (const auto again = LoadHeldAgain(system, session, progress); !again) {
+    // Where memory is short the image that is there has to do as well.
+    const ExitCode code = again.error().code;
+    if (!MayStartUnseen(code) && code != ExitCode::kNoMemory) return again;
+    if (session.state().pending) {
+      if (const auto cancelled = session.CancelBuild(); !cancelled) return cancelled;
+    }
+    progress(again.error().message + "; taking what is loaded for khop's own");
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leaving leaving) {
   // Not CheckKexec: what is loaded may be started when loading has been turned off since.
   if (const auto machine = system::CheckMachine(system); !machine) return machine;
@@ -214,14 +270,13 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return recovered;
   if (!session->state().current) return NothingLoaded();
-  if (system::LockedDown(system)) {
-    return Fail(
-        ExitCode::kLockdown, "khop exec",
-        "kernel lockdown is in force since the load, and what is loaded lies in memory that "
-        "root can write",
-        "reboot by firmware");
+  if (const auto open = CheckLockdown(system, *session->state().current); !open) return open;
+  const bool held = HeldByKernel(*session->state().current);
+  if (held) {
+    if (const auto sound = MakeHeldSound(system, *session, progress); !sound) return sound;
+  } else if (const auto shm = system::CheckSharedMemory(system, 0); !shm) {
+    return shm;
   }
-  if (const auto shm = system::CheckSharedMemory(system, 0); !shm) return shm;
   if (session->state().current->plan.route == "gather") {
     // What the kernel allocates from here on must not come from a destination that is not khop's:
     // the small free stretches are where it would take it, so khop takes them first. (Without this
@@ -235,17 +290,13 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     if (const auto sound = CheckReserved(system, session->state()); !sound) return sound;
   }
   // A new plan will be loaded anyhow, and that load may be the last that is allowed.
-  const auto as_planned = IsAsPlanned(system, session->state().current.value());
+  const auto as_planned =
+      held ? Result<bool>(false) : IsAsPlanned(system, session->state().current.value());
   if (!as_planned) return Forward(as_planned);
   if (*as_planned) {
     progress("handing the control area to the kernel once more");
     if (const auto again = session->LoadAgain(); !again) {
-      const ExitCode code = again.error().code;
-      // What is loaded may be started when loading has been turned off since.
-      if (code != ExitCode::kKexecDisabled && code != ExitCode::kLoadLimit &&
-          code != ExitCode::kLockdown) {
-        return again;
-      }
+      if (!MayStartUnseen(again.error().code)) return again;
       progress(again.error().message + "; taking what is loaded for khop's own");
     }
   }
@@ -257,14 +308,20 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   }
   progress("checking that the loaded kernel is intact");
   std::optional<Arena> arena;
-  auto sound = MakeSound(system, *session, progress);
-  if (!sound) return Forward(sound);
-  arena.emplace(std::move(*sound));
+  const auto look_again = [&]() -> Result<void> {
+    if (held) return CheckStillLoaded(system);
+    auto sound = MakeSound(system, *session, progress);
+    if (!sound) return Forward(sound);
+    arena.emplace(std::move(*sound));
+    return {};
+  };
+  if (const auto sound = look_again(); !sound) return sound;
   const Loaded& loaded = *session->state().current;
   // The reservation cannot be mapped: CheckReserved() looked at what it could, and the relocator
   // verifies the rest.
   const bool early = loaded.plan.digest == "early" && !reserved;
   const auto set_stamp = [&](uint64_t time, uint64_t word) {
+    if (held) return;
     const PhysAddr at{session->state().current->stamp};
     const std::array<uint64_t, 2> words = {time, word};
     const std::span<std::byte> stamp = arena->At({at, sizeof(words)});
@@ -273,7 +330,7 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   };
   // Whatever an exec before this one has left is not of this one.
   set_stamp(0, 0);
-  if (!reserved) {
+  if (!reserved && !held) {
     if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
   }
   if (orderly) {
@@ -299,9 +356,7 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     // That took its time and memory of the kernel's: nothing may have moved, and nobody may have
     // taken a destination.
     arena.reset();
-    auto again = MakeSound(system, *session, progress);
-    if (!again) return Forward(again);
-    arena.emplace(std::move(*again));
+    if (const auto again = look_again(); !again) return again;
   }
   progress("jumping");
   // The last thing before the system call: where the blackout starts.

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tool/load/session.h"
+#include "tool/system/huge_pages.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
@@ -44,18 +45,8 @@ Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind,
                             const Progress& progress) {
   const auto ranges = digester.Finish(progress);
   if (!ranges) return Forward(ranges);
-  const uint32_t digest_size = handoff::DigestSize(kind);
   Digests all;
-  for (const auto& [range, digests] : *ranges) {
-    all.verify.push_back(
-        {range.start.value, range.size, static_cast<uint32_t>(all.bytes.size() / digest_size), 0});
-    Verified entry{range.start.value, range.size, {}};
-    for (size_t at = 0; at < digests.size(); at += digest_size) {
-      entry.digests.push_back(HexText(std::span(digests).subspan(at, digest_size)));
-    }
-    all.verified.push_back(std::move(entry));
-    all.bytes.insert(all.bytes.end(), digests.begin(), digests.end());
-  }
+  for (const auto& [range, digests] : *ranges) all.Append(range, digests, kind);
   return all;
 }
 
@@ -68,6 +59,25 @@ void Digests::Append(const Digests& more, handoff::DigestKind kind) {
   }
   bytes.insert(bytes.end(), more.bytes.begin(), more.bytes.end());
   verified.insert(verified.end(), more.verified.begin(), more.verified.end());
+}
+
+void Digests::Append(PhysRange range, const std::vector<std::byte>& pieces,
+                     handoff::DigestKind kind) {
+  const uint32_t digest_size = handoff::DigestSize(kind);
+  verify.push_back(
+      {range.start.value, range.size, static_cast<uint32_t>(bytes.size() / digest_size), 0});
+  Verified entry{range.start.value, range.size, {}};
+  for (size_t at = 0; at < pieces.size(); at += digest_size) {
+    entry.digests.push_back(HexText(std::span(pieces).subspan(at, digest_size)));
+  }
+  verified.push_back(std::move(entry));
+  bytes.insert(bytes.end(), pieces.begin(), pieces.end());
+}
+
+void Digests::Add(PhysAddr start, std::span<const std::byte> contents, handoff::DigestKind kind,
+                  digest::DigestFeatures features) {
+  if (kind == handoff::DigestKind::kNone || contents.empty()) return;
+  Append({start, contents.size()}, DigestPieces(contents, kind, features), kind);
 }
 
 plan::Hop Filled::Complete(plan::Hop hop) const {
@@ -117,7 +127,9 @@ void AddSegments(const Prepared& prepared, const Placed& placed, uint64_t dtb_si
     const uint64_t from_files = prepared.made_initrd.empty() ? prepared.initrd_size : 0;
     plan.segments.push_back({"initrd", placed.initrd.value, prepared.initrd_size, from_files});
   }
-  plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
+  if (placed.stamp.value != 0) {
+    plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
+  }
   std::ranges::sort(plan.segments, {}, &report::Segment::start);
 }
 
@@ -132,11 +144,11 @@ void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, rep
   plan.moves = placed.moves.size();
 }
 
-Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Arena& arena,
+Loaded Describe(const Prepared& prepared, const LoadOptions& options, const ArenaRecord& arena,
                 const Placed& placed, const ControlArea& control, Filled filled) {
   Loaded loaded{.plan = MakePlan(prepared, options),
                 .loaded_at = Utc(prepared.last_words.loaded_at),
-                .arena = arena.record(),
+                .arena = arena,
                 .stamp = placed.stamp.value,
                 .digest_kind = options.digest,
                 .verified = std::move(filled.digests.verified),

@@ -24,10 +24,16 @@ struct Digests {
                             const Progress& progress = {});
 
   void Append(const Digests& more, handoff::DigestKind kind);
+  // What is in no arena.
+  void Add(PhysAddr start, std::span<const std::byte> contents, handoff::DigestKind kind,
+           digest::DigestFeatures features);
 
   std::vector<handoff::VerifyRange> verify;
   std::vector<std::byte> bytes;
   std::vector<Verified> verified;
+
+ private:
+  void Append(PhysRange range, const std::vector<std::byte>& pieces, handoff::DigestKind kind);
 };
 
 struct Filled {
@@ -53,7 +59,7 @@ void AddSegments(const Prepared& prepared, const Placed& placed, uint64_t dtb_si
 void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, report::Plan& plan);
 
 // The rest, once everything is in its place.
-Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Arena& arena,
+Loaded Describe(const Prepared& prepared, const LoadOptions& options, const ArenaRecord& arena,
                 const Placed& placed, const ControlArea& control, Filled filled);
 
 // Refuses before any memory is taken; else returns the bytes that are available. Errors: kNoMemory,

@@ -197,7 +197,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   const auto final_verify = std::move(filled->digests.verify);
   hop.digests = final_digests;
   hop.verify = final_verify;
-  Loaded loaded = Describe(prepared, options, arena, plan.placed, {}, *std::move(filled));
+  Loaded loaded = Describe(prepared, options, arena.record(), plan.placed, {}, *std::move(filled));
   AddGathered(plan, loaded.plan);
   progress("handing the control area to the kernel");
   const auto committed = CommitGathered(session, input, plan, std::move(loaded), hop);

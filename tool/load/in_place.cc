@@ -66,7 +66,8 @@ Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOpt
   hop.verify = verify;
   auto control = BuildControl(hop, options.blob, placed);
   if (!control) return Forward(control);
-  Loaded loaded = Describe(prepared, options, *arena, placed, *control, *std::move(filled));
+  Loaded loaded =
+      Describe(prepared, options, arena->record(), placed, *control, *std::move(filled));
   report::Plan& plan = loaded.plan;
   plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
   plan.route_reason =

@@ -341,6 +341,7 @@ TEST_F(LoadTest, BadInputChangesNothing) {
          large.resize(300'000'000, 'l');
          system_.SetFile("/boot/large", std::move(large));
          o.initrds = {"/boot/large"};
+         o.route = Route::kGather;
        },
        ExitCode::kNoMemory},
   };

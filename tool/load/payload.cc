@@ -5,6 +5,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "core/digest/crc32c.h"
+#include "core/digest/sha256.h"
+
 namespace khop::load {
 
 using system::File;
@@ -71,6 +74,21 @@ Result<image::Unpacker> OpenStream(System& system, const SourceFile& source) {
                                 source.recipe);
 }
 
+namespace {
+
+Result<void> CheckLength(System& system, const SourceFile& source) {
+  std::byte beyond;
+  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, source.file_size);
+  if (!more) return FailErrno(ExitCode::kFileUnreadable, source.path, more.error().value);
+  if (*more != 0) {
+    return Fail(ExitCode::kFileChanged, source.path, "it became longer while it was read",
+                "load again when nobody writes to it");
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
                     PhysAddr destination, const std::function<void(PhysAddr)>& ready,
                     const Progress& progress) {
@@ -87,14 +105,15 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
       });
   if (!read) return read;
   if (const auto finished = stream->Finish(); !finished) return finished;
-  std::byte beyond;
-  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, source.file_size);
-  if (!more) return FailErrno(ExitCode::kFileUnreadable, source.path, more.error().value);
-  if (*more != 0) {
-    return Fail(ExitCode::kFileChanged, source.path, "it became longer while it was read",
-                "load again when nobody writes to it");
-  }
-  return {};
+  return CheckLength(system, source);
+}
+
+Result<void> Stream(System& system, const SourceFile& source, std::span<std::byte> to) {
+  auto stream = OpenStream(system, source);
+  if (!stream) return Forward(stream);
+  if (const auto got = stream->Read(to); !got) return Forward(got);
+  if (const auto finished = stream->Finish(); !finished) return Forward(finished);
+  return CheckLength(system, source);
 }
 
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes) {
@@ -111,6 +130,27 @@ void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> byt
     bytes = bytes.subspan(from.size());
     return {};
   });
+}
+
+std::vector<std::byte> DigestPieces(std::span<const std::byte> contents, handoff::DigestKind kind,
+                                    digest::DigestFeatures features) {
+  std::vector<std::byte> digests;
+  const auto append = [&](std::span<const std::byte> digest) {
+    digests.insert(digests.end(), digest.begin(), digest.end());
+  };
+  while (kind != handoff::DigestKind::kNone && !contents.empty()) {
+    const auto piece = contents.first(std::min<size_t>(contents.size(), handoff::kPieceSize));
+    if (kind == handoff::DigestKind::kSha256) {
+      digest::Sha256 sha256(features);
+      sha256.Update(piece);
+      append(sha256.Finish());
+    } else {
+      const uint32_t crc32c = digest::Crc32c(piece, features);
+      append(std::as_bytes(std::span(&crc32c, 1)));
+    }
+    contents = contents.subspan(piece.size());
+  }
+  return digests;
 }
 
 }  // namespace khop::load

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "core/base/addr.h"
+#include "core/digest/features.h"
+#include "core/handoff/handoff.h"
 #include "tool/base/error.h"
 #include "tool/image/unpack.h"
 #include "tool/load/arena.h"
@@ -47,8 +49,15 @@ Result<void> Stream(system::System& system, const SourceFile& source, const Aren
                     PhysAddr destination, const std::function<void(PhysAddr)>& ready,
                     const Progress& progress = {});
 
+// The same to a buffer of the file's size.
+Result<void> Stream(system::System& system, const SourceFile& source, std::span<std::byte> to);
+
 // Copies `bytes` to where they belong at `destination`; all of that is in the arena.
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes);
 void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> bytes);
+
+// The digests of the 2 MiB pieces of bytes that are at hand.
+std::vector<std::byte> DigestPieces(std::span<const std::byte> contents, handoff::DigestKind kind,
+                                    digest::DigestFeatures features);
 
 }  // namespace khop::load

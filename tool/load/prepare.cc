@@ -223,6 +223,7 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
 
 Result<void> SetRoute(System& system, const LoadOptions& options, Route route, Prepared& prepared) {
   prepared.tree_options.route = RouteName(route);
+  if (route == Route::kFile) return {};  // the kernel's own tree, and no relocator
   // The size depends on no address, so this is that of the final tree.
   const auto sized = devicetree::BuildNextTree(*prepared.tree, prepared.tree_options);
   if (!sized) return Forward(sized);

@@ -181,7 +181,8 @@ Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOp
     progress("the crash kernel:");
     if (const auto done = capture->Fill(system, progress); !done) return Forward(done);
   }
-  Loaded loaded = Describe(prepared, options, *arena, placed, *control, *std::move(filled));
+  Loaded loaded =
+      Describe(prepared, options, arena->record(), placed, *control, *std::move(filled));
   report::Plan& plan = loaded.plan;
   plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
   plan.route_reason = "crashkernel= reserved " + HumanBytes(reservation->images.size) + " at " +

@@ -26,6 +26,16 @@ constexpr std::array kRoutes = {
              .check = system::CheckKexec,
              .plan = PlanByGather,
              .load = LoadByGather},
+    RouteRow{.route = Route::kKernel,
+             .name = "kernel",
+             .check = system::CheckKexec,
+             .plan = PlanByKernel,
+             .load = LoadByKernel},
+    RouteRow{.route = Route::kFile,
+             .name = "file",
+             .check = system::CheckKexecFile,
+             .plan = PlanByFile,
+             .load = LoadByFile},
 };
 
 }  // namespace
@@ -42,10 +52,11 @@ bool NextRouteMayWork(ExitCode code) {
   static constexpr std::array kAboutTheRoute = {
       // Memory, and limits on the kind of memory that a route takes.
       ExitCode::kNoMemory, ExitCode::kNoContiguousMemory, ExitCode::kMemoryLimit,
-      ExitCode::kUnsafeSystem, ExitCode::kNoReservation, ExitCode::kReservationTooSmall,
-      ExitCode::kCrashSlotTaken, ExitCode::kCrashNoRoom,
+      ExitCode::kUnsafeSystem, ExitCode::kHalfOfMemory, ExitCode::kNoReservation,
+      ExitCode::kReservationTooSmall, ExitCode::kCrashSlotTaken, ExitCode::kCrashNoRoom,
       // The system call that it goes by.
-      ExitCode::kKexecNotBuilt, ExitCode::kLockdown, ExitCode::kNoRoute};
+      ExitCode::kKexecNotBuilt, ExitCode::kKexecFileNotBuilt, ExitCode::kLockdown,
+      ExitCode::kNoRoute};
   return std::ranges::find(kAboutTheRoute, code) != kAboutTheRoute.end();
 }
 

@@ -56,6 +56,18 @@ Result<report::Plan> LoadByGather(system::System& system, Session& session,
                                   const LoadOptions& options, const Prepared& prepared,
                                   const Progress& progress);
 
+Result<void> PlanByKernel(system::System& system, const LoadOptions& options,
+                          const Prepared& prepared, report::Plan& plan);
+Result<report::Plan> LoadByKernel(system::System& system, Session& session,
+                                  const LoadOptions& options, const Prepared& prepared,
+                                  const Progress& progress);
+
+Result<void> PlanByFile(system::System& system, const LoadOptions& options,
+                        const Prepared& prepared, report::Plan& plan);
+Result<report::Plan> LoadByFile(system::System& system, Session& session,
+                                const LoadOptions& options, const Prepared& prepared,
+                                const Progress& progress);
+
 // The in-place route's places, for runs of 2 MiB pages that start at `runs`.
 Placed PlaceInRuns(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bool mmu,
                    const std::vector<PhysAddr>& runs);

@@ -33,6 +33,18 @@ Result<void> RestoreCompaction(System& system, uint64_t before) {
   return {};
 }
 
+// By kexec_file_load where the kernel has no kexec_load, or lockdown forbids it: what is loaded
+// can only be of the other kind then.
+Result<void> UnloadImage(System& system) {
+  const auto done = system.KexecLoad({0}, {});
+  if (done) return {};
+  if ((done.error().value == ENOSYS || done.error().value == EPERM) &&
+      system.KexecFileLoad(-1, -1, "", system::kKexecFileUnload)) {
+    return {};
+  }
+  return std::unexpected(system::ExplainKexecLoad(system, done.error()));
+}
+
 void AddLent(std::vector<LentPages>& to, const std::vector<LentPages>& more) {
   for (const LentPages& pages : more) {
     const auto same = std::ranges::find(to, pages.page_size, &LentPages::page_size);
@@ -172,6 +184,11 @@ Result<void> Session::Recover() {
         const auto loaded = system::KexecLoaded(*system_);
         if (!loaded) return Forward(loaded);
         // Whether the old or the new image is loaded cannot be seen: load the new one once more.
+        if (*loaded && HeldByKernel(*pending.loaded)) {
+          // Its bytes are nowhere but in the kernel: neither can be told to be what is loaded.
+          const auto cleared = Clear(false);
+          return cleared ? Result<void>() : Forward(cleared);
+        }
         if (*loaded) {
           const auto control =
               store_.ReadControl(pending.loaded->control_file, pending.loaded->control_crc32c);
@@ -266,6 +283,34 @@ Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
   // The new image is loaded, whatever comes; what cannot be finished the next khop will.
   committed_ = true;
   fresh.taken = FindTaken(fresh, before);
+  return FinishCommit();
+}
+
+Result<void> Session::CommitHeld(Loaded loaded, const ControlArea& control,
+                                 const std::function<Result<void>()>& hand_over) {
+  const int file = state_.current ? 1 - state_.current->control_file : 0;
+  loaded.control_file = file;
+  loaded.control_crc32c =
+      ControlCrc32c({reinterpret_cast<const char*>(control.bytes.data()), control.bytes.size()});
+  if (!control.bytes.empty()) {
+    if (const auto kept = store_.WriteControl(file, control.bytes); !kept) return kept;
+  }
+  State next = state_;
+  next.pending = Pending{.phase = Phase::kCommitting,
+                         .slot = loaded.arena.slot,
+                         .pools = {},
+                         .loaded = std::move(loaded)};
+  if (const auto set = Set(next); !set) {
+    store_.RemoveControl(file);
+    return set;
+  }
+  if (const auto done = hand_over(); !done) {
+    // The image before is still loaded. Told so, the next khop does not take the new one for it.
+    next.pending->phase = Phase::kBuilding;
+    if (Set(std::move(next))) store_.RemoveControl(file);
+    return done;
+  }
+  committed_ = true;
   return FinishCommit();
 }
 
@@ -374,9 +419,7 @@ Result<bool> Session::Clear(bool forced) {
   }
   if (*loaded) {
     // An image whose memory is about to go must not stay loaded.
-    if (const auto done = system_->KexecLoad({0}, {}); !done) {
-      return std::unexpected(system::ExplainKexecLoad(*system_, done.error()));
-    }
+    if (const auto done = UnloadImage(*system_); !done) return Forward(done);
   }
   for (int slot = 0; slot < kSlots; ++slot) {
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);

@@ -2,6 +2,8 @@
 // One khop at work: the lock, the state, and the repair of what a khop that died has left.
 #pragma once
 
+#include <functional>
+
 #include "tool/base/error.h"
 #include "tool/load/control.h"
 #include "tool/load/state.h"
@@ -34,6 +36,9 @@ class Session {
   // Loads `control` and makes `loaded` the current one; the arena before it is given back, unless
   // it is the same.
   Result<void> Commit(Loaded loaded, const ControlArea& control);
+  // The same for an image that the kernel holds whole (HeldByKernel): `hand_over` loads it.
+  Result<void> CommitHeld(Loaded loaded, const ControlArea& control,
+                          const std::function<Result<void>()>& hand_over);
   // Hands the current image to the kernel once more: whose is loaded nobody can see, and another
   // tool may have loaded one since. On failure what was loaded still is.
   Result<void> LoadAgain();

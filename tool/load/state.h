@@ -44,7 +44,11 @@ struct Loaded {
   // khop's copy of the control area: which file, and its checksum.
   int control_file = 0;
   uint32_t control_crc32c = 0;
+  uint32_t file_flags = 0;  // route file: of the kexec_file_load
 };
+
+// Whether no arena of khop's is behind it: the routes kernel and file.
+bool HeldByKernel(const Loaded& loaded);
 
 // A crash kernel that khop has loaded.
 struct CrashLoaded {

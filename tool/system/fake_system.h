@@ -77,6 +77,13 @@ class FakeSystem final : public System {
     uint64_t destination = 0;
     uint64_t size = 0;
     std::vector<std::byte> bytes;
+    // All of a kexec_load with several; the first is described above.
+    std::map<uint64_t, std::vector<std::byte>> segments;  // by destination
+    // Of a kexec_file_load.
+    std::string kernel_file;
+    std::string initrd_file;
+    std::string command_line;
+    uint32_t file_flags = 0;
   };
   std::unique_ptr<LoadedImage> loaded;
   // What a panic would start. Its segments' bytes are in `reserved_memory`, by page; they stay
@@ -91,6 +98,9 @@ class FakeSystem final : public System {
   void Reserve(PhysRange range);
   int crash_error = 0;  // what every crash load fails with, once the image before is lost
   int kexec_error = 0;  // what every kexec_load fails with
+  // What every kexec_file_load fails with; as on Debian's kernels.
+  int kexec_file_error = 38;          // ENOSYS
+  uint32_t kexec_file_flags = 7;      // that it knows
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;
@@ -155,6 +165,9 @@ class FakeSystem final : public System {
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
   SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
+  SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                uint32_t flags) override;
+  Errno KexecFileProbe(uint32_t flags) override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override { ++syncs; }
   SysResult<void> TakeInterfacesDown() override;

@@ -26,6 +26,10 @@ Result<void> CheckLoadAllowed(System& system);
 Result<void> CheckKexec(System& system);
 // Whether protected KVM owns EL2, by the kernel log.
 bool ProtectedKvmIsOn(System& system);
+// The same for kexec_file_load, which lockdown leaves to signatures.
+Result<void> CheckKexecFile(System& system);
+// Whether attempts are counted, so that a probe would cost one.
+bool HasLoadLimit(System& system);
 
 // Refuses where SysV shared memory would not last until the reboot or is not the machine's own:
 // kernel.shm_rmid_forced, shmmax or shmall below `bytes`.
@@ -47,5 +51,7 @@ Result<void> CheckCrashLoadAllowed(System& system, uint64_t attempts);
 
 // The failure of a kexec_load, in the user's terms.
 Failure ExplainKexecLoad(System& system, Errno error);
+// The failure of a kexec_file_load.
+Failure ExplainKexecFileLoad(System& system, Errno error);
 
 }  // namespace khop::system

@@ -274,6 +274,22 @@ Errno LinuxSystem::KexecProbe() {
   return {result < 0 ? errno : EINVAL};
 }
 
+SysResult<void> LinuxSystem::KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                           uint32_t flags) {
+  // The length counts the final NUL.
+  return Check([&] {
+    return syscall(SYS_kexec_file_load, kernel, initrd, command_line.size() + 1,
+                   command_line.c_str(), static_cast<unsigned long>(flags));
+  });
+}
+
+Errno LinuxSystem::KexecFileProbe(uint32_t flags) {
+  const int64_t result = Retry([&] {
+    return syscall(SYS_kexec_file_load, -1, -1, 0UL, nullptr, static_cast<unsigned long>(flags));
+  });
+  return {result < 0 ? errno : EBADF};
+}
+
 SysResult<void> LinuxSystem::Reboot(RebootMode mode) {
   switch (mode) {
     case RebootMode::kKexec:

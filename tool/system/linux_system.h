@@ -34,6 +34,9 @@ class LinuxSystem final : public System {
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
   SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
+  SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                uint32_t flags) override;
+  Errno KexecFileProbe(uint32_t flags) override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override;
   SysResult<void> TakeInterfacesDown() override;

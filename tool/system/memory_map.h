@@ -52,6 +52,7 @@ Result<std::vector<PhysRange>> RemovableMemory(System& system);
 
 // Bytes, from /proc/meminfo.
 Result<uint64_t> MemAvailable(System& system);
+Result<uint64_t> MemTotal(System& system);
 
 // /proc/self/pagemap: where pages of this process lie.
 class Pagemap {

@@ -57,6 +57,13 @@ struct KexecSegment {
   uint64_t size;         // page-aligned, >= buffer.size()
 };
 
+// Flags of kexec_file_load(2), as in the kernel's UAPI.
+enum KexecFileFlag : uint32_t {
+  kKexecFileUnload = 1,
+  kKexecFileNoInitramfs = 4,
+  kKexecFileNoCma = 16,  // Linux 6.17
+};
+
 enum class RebootMode : uint8_t { kKexec };
 
 // What one CPU of the machine does with memory that no cache holds, bytes a second; 0: not known.
@@ -123,6 +130,12 @@ class System {
   // kexec_load with a segment count that no kernel accepts. EINVAL: kexec_load is there and this
   // process may use it; ENOSYS, EPERM: it is not. Counts against kexec_load_limit_reboot.
   virtual Errno KexecProbe() = 0;
+  // kexec_file_load; descriptors that the flags make needless may be -1.
+  virtual SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                        uint32_t flags) = 0;
+  // kexec_file_load of descriptors that are none. EBADF: it is there, this process may use it, and
+  // it knows the flags; EINVAL: it does not know the flags; ENOSYS, EPERM: it is not. Counts too.
+  virtual Errno KexecFileProbe(uint32_t flags) = 0;
   virtual SysResult<void> Reboot(RebootMode mode) = 0;
   virtual void Sync() = 0;
   // Takes all network interfaces down but the loopback; the error of the last one that would not.
