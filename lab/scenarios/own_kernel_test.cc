@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// The lab's own kernel (64 KiB pages, kexec_file_load, signatures) as the running one.
+#include "lab/scenarios/first_machine.h"
+
+namespace khop::lab {
+namespace {
+
+class OwnKernel : public FirstMachine {
+ protected:
+  static constexpr const char* kOwn = "6.12-64k";
+
+  HopExpectation ExpectedBy(const std::string& route) const {
+    HopExpectation expected = Expected();
+    expected.route = route;
+    expected.reports = route != "file";
+    return expected;
+  }
+  void HopBy(const std::string& route, HopProof* proof = nullptr) {
+    const Result<HopProof> done = ProveHop(machine(), guest(), ExpectedBy(route),
+                                           [](Guest& g) { return g.Start("khop exec --now"); });
+    MUST(done);
+    if (proof != nullptr) {
+      *proof = *done;
+    }
+  }
+};
+
+TEST_F(OwnKernel, InPlaceOn64KPages) {
+  START_FIRST_MACHINE({.kernel = kOwn});
+  MUST(Load("--route in-place"));
+  ASSERT_NO_FATAL_FAILURE(HopBy("in-place"));
+}
+
+TEST_F(OwnKernel, GatherOn64KPages) {
+  START_FIRST_MACHINE({.kernel = kOwn});
+  MUST(Load("--route gather"));
+  ASSERT_NO_FATAL_FAILURE(HopBy("gather"));
+}
+
+TEST_F(OwnKernel, KernelOn64KPages) {
+  START_FIRST_MACHINE({.kernel = kOwn});
+  MUST(Load("--route kernel"));
+  ASSERT_NO_FATAL_FAILURE(HopBy("kernel"));
+}
+
+// Under lockdown kexec_load is closed, and kexec_file_load takes what is signed: auto says so.
+TEST_F(OwnKernel, SignedKernelByFile) {
+  START_FIRST_MACHINE({.kernel = kOwn,
+                       .next_kernel = kOwn,
+                       .next_file = "Image.signed",
+                       .append = "lockdown=integrity"});
+  MUST(guest().Must("mount -t securityfs none /sys/kernel/security"));
+  const Result<std::string> loaded = Load("--json");
+  MUST(loaded);
+  const auto plan = nlohmann::json::parse(*loaded, nullptr, false);
+  ASSERT_TRUE(plan.is_object()) << *loaded;
+  EXPECT_EQ(plan.value("route", ""), "file");
+  ASSERT_GE(plan["refused"].size(), 3U) << *loaded;
+  for (const auto& refusal : plan["refused"]) {
+    EXPECT_THAT(refusal.value("reason", ""), testing::HasSubstr("lockdown"));
+  }
+  ASSERT_NO_FATAL_FAILURE(HopBy("file"));
+}
+
+TEST_F(OwnKernel, UnsignedKernelIsRefused) {
+  START_FIRST_MACHINE({.kernel = kOwn, .next_kernel = kOwn, .append = "lockdown=integrity"});
+  MUST(guest().Must("mount -t securityfs none /sys/kernel/security"));
+  for (const char* const route : {"--route file", "--route auto"}) {
+    const Result<CommandResult> refused =
+        guest().Run(std::string("khop load /next/Image --initrd /next/initrd ") + route);
+    MUST(refused);
+    EXPECT_EQ(refused->exit_code, 61) << refused->output;
+    EXPECT_THAT(refused->output, testing::HasSubstr("no signature that the kernel accepts"));
+  }
+  EXPECT_EQ(guest().Must("cat /sys/kernel/kexec_loaded").value_or(""), "0\n");
+}
+
+// IMA's policy is asked about the very file; without lockdown nothing else stands in the way.
+TEST_F(OwnKernel, ImaPolicyIsExplained) {
+  START_FIRST_MACHINE({.kernel = kOwn, .next_kernel = kOwn, .next_file = "Image.signed"});
+  MUST(
+      guest().Must("mount -t securityfs none /sys/kernel/security && "
+                   "echo 'appraise func=KEXEC_KERNEL_CHECK appraise_type=imasig' > "
+                   "/sys/kernel/security/ima/policy"));
+  const Result<CommandResult> refused =
+      guest().Run("khop load /next/Image --initrd /next/initrd --route file");
+  MUST(refused);
+  EXPECT_EQ(refused->exit_code, 62) << refused->output;
+  EXPECT_THAT(refused->output, testing::HasSubstr("IMA"));
+  EXPECT_EQ(guest().Must("cat /sys/kernel/kexec_loaded").value_or(""), "0\n");
+}
+
+}  // namespace
+}  // namespace khop::lab
