@@ -11,6 +11,13 @@ namespace {
 
 class BadDays : public BadDayMachine {
  protected:
+  void ExpectBearsFailing(int error) {
+    START_FIRST_MACHINE({});
+    MakeSmallImage();
+    FailEverywhere("in-place", error, 199);
+    if (!HasFailure()) ExpectHops();
+  }
+
   // Soft-offlines the page at `where` of a segment: the kernel moves what is in it elsewhere.
   void SoftOffline(const std::string& segment, double where) {
     uint64_t size = 0;
@@ -37,12 +44,9 @@ TEST_F(BadDays, KilledInGather) {
   if (!HasFailure()) ExpectHops();
 }
 
-TEST_F(BadDays, CallsFail) {
-  START_FIRST_MACHINE({});
-  MakeSmallImage();
-  for (const int error : {EINTR, ENOMEM, EIO}) FailEverywhere("in-place", error, 199);
-  if (!HasFailure()) ExpectHops();
-}
+TEST_F(BadDays, CallsAreInterrupted) { ExpectBearsFailing(EINTR); }
+TEST_F(BadDays, CallsFailForMemory) { ExpectBearsFailing(ENOMEM); }
+TEST_F(BadDays, CallsFailAsDevicesDo) { ExpectBearsFailing(EIO); }
 
 TEST_F(BadDays, RunAndProcAndNamespaces) {
   START_FIRST_MACHINE({});
