@@ -65,6 +65,9 @@ class Arena {
   static Result<Arena> Create(system::System& system, const system::MemoryMap& map,
                               const Request& request, const Journal& journal);
 
+  // What a search for pages beyond the need leaves available, at least.
+  static constexpr uint64_t kKeptAvailable = uint64_t{16} << 20;
+
   struct GatherRequest {
     int slot = 0;
     uint64_t bytes = 0;  // whole base pages

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tool/load/arena.h"
+#include "tool/system/memory_map.h"
 
 namespace khop::load {
 
@@ -75,12 +76,17 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
   uint64_t extra = request.extra;
   if (needed + extra == 0) return {};
   if (const auto ready = request.before_base_pages(); !ready) return ready;
-  needed += extra;
   uint64_t refused_here = 0;  // in the last round
-  while (needed != 0) {
-    const bool enough = needed <= extra;
+  for (;;) {
+    // The kernel kills for memory before it refuses base pages: beyond the need only what leaves
+    // something, with what was refused counted in.
+    const uint64_t available = system::MemAvailable(*system_).value_or(0);
+    const uint64_t kept = needed + kKeptAvailable;
+    const uint64_t room = AlignDown(available > kept ? available - kept : 0, system_->PageSize());
+    extra = std::min(extra, room);
+    if (needed + extra == 0) return {};
     if (refused > request.transient_limit || record_.segments.size() == kSegmentsPerSlot) {
-      if (enough) break;
+      if (needed == 0) return {};
       return Fail(ExitCode::kNoMemory, "memory for the next kernel",
                   HumanBytes(refused) +
                       " of what could be had lie where the kernel moves pages "
@@ -89,7 +95,8 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     }
     const size_t segments = record_.segments.size();
     // Where pages were refused, as many will be again: CMA gives them by turns.
-    const uint64_t pages = (needed + std::min(needed, refused_here)) / system_->PageSize();
+    const uint64_t again = std::min({needed + extra, refused_here, room - extra});
+    const uint64_t pages = (needed + extra + again) / system_->PageSize();
     const uint64_t refused_before = refused;
     const auto added = AddSegment(request.slot, system_->PageSize(), pages);
     if (!added) {
@@ -97,15 +104,15 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
       if (record_.segments.size() > segments) {
         if (const auto removed = RemoveLastSegment(); !removed) return removed;
       }
-      if (enough) break;
-      needed -= extra;  // it cannot be had
-      extra = 0;
+      extra = 0;  // it cannot be had
       continue;
     }
+    needed += extra;
     if (const auto sorted = sort_out(); !sorted) return sorted;
+    extra = std::min(extra, needed);
+    needed -= extra;
     refused_here = refused - refused_before;
   }
-  return {};
 }
 
 Result<Arena> Arena::Gather(System& system, const system::MemoryMap& map,

@@ -35,7 +35,7 @@ constexpr uint64_t kTight = uint64_t{64} << 20;
 // How much may be taken beyond the need, for a moment and to choose from: as much again, within
 // half of what is available, and never the last of it.
 uint64_t MostExtra(uint64_t needed, uint64_t available) {
-  const uint64_t margin = std::max<uint64_t>(available / 8, uint64_t{16} << 20);
+  const uint64_t margin = std::max(available / 8, Arena::kKeptAvailable);
   if (available < needed + margin) return 0;
   const uint64_t extra = std::min({needed, available / 2, available - needed - margin});
   return AlignDown(extra, uint64_t{1} << 20);
