@@ -100,14 +100,13 @@ uki() {
   rm "$name.osrel" "$name.cmdline"
 }
 
-# An ELF program whose one segment is the Image, at the address where the kernel is linked.
+# An ELF program whose one segment is the Image, at the address where the kernel is linked. (The
+# section stays .data: of one that it takes for code, ld 2.40 writes nothing but zeros.)
 vmlinux() {
-  "$objcopy" -I binary -O elf64-littleaarch64 --rename-section .data=.text,code,alloc,load,readonly \
-    "$image" "$name.o"
-  echo 'PHDRS { text PT_LOAD; } SECTIONS { . = 0xffff800080000000; .text : { *(.text) } :text }' >"$name.ld"
+  "$objcopy" -I binary -O elf64-littleaarch64 "$image" "$name.o"
+  echo 'PHDRS { text PT_LOAD; } SECTIONS { . = 0xffff800080000000; .text : { *(.data) } :text }' >"$name.ld"
   "$ld" -T "$name.ld" -e 0xffff800080000000 "$name.o" -o "$name"
-  rm "$name.ld"
-  rm "$name.o"
+  rm "$name.ld" "$name.o"
 }
 
 its() {
