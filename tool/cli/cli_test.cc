@@ -144,6 +144,8 @@ TEST_F(CliTest, FailuresAreOneLineOnStderrAndTheCode) {
   EXPECT_EQ(failed.out, "");
   EXPECT_TRUE(failed.err.starts_with("khop: "));
   EXPECT_EQ(failed.err.find('\n'), failed.err.size() - 1);
+  // Named, though by nothing: no reason to look for a kernel.
+  EXPECT_EQ(Khop({"load", ""}).code, static_cast<int>(ExitCode::kFileMissing));
 }
 
 TEST_F(CliTest, RefusesElsewhere) {

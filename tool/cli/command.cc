@@ -270,6 +270,13 @@ Result<Parsed> Parse(const std::vector<std::string>& arguments) {
   } catch (const CLI::ParseError& error) {
     return Fail(ExitCode::kUsage, "usage", error.what(), "see khop help");
   }
+  for (const CLI::App* const verb : app.get_subcommands()) {
+    // Not named at all is something else: it is looked for.
+    const CLI::Option* const kernel = verb->get_option_no_throw("KERNEL");
+    if (kernel != nullptr && kernel->count() != 0 && parsed.command.load.kernel.empty()) {
+      return Fail(ExitCode::kFileMissing, "the kernel", "its name is empty", "name a file");
+    }
+  }
   if (!parsed.crash_kernel.empty() && parsed.route != "reserved") {
     return Fail(ExitCode::kUsage, "usage", "--crash-kernel goes with --route reserved only",
                 "load a crash kernel alone with khop load --crash");

@@ -23,10 +23,11 @@ struct RefusedRoute {
   Failure failure;
 };
 
-std::vector<const RouteRow*> Candidates(Route route) {
+std::vector<const RouteRow*> Candidates(const LoadOptions& options) {
   std::vector<const RouteRow*> rows;
   for (const RouteRow& row : Routes()) {
-    if (route == Route::kAuto || route == row.route) rows.push_back(&row);
+    if (options.kexec_load_only && row.route == Route::kFile) continue;
+    if (options.route == Route::kAuto || options.route == row.route) rows.push_back(&row);
   }
   return rows;
 }
@@ -60,7 +61,7 @@ std::unexpected<Failure> NoneWorks(const std::vector<RefusedRoute>& refused) {
 Result<report::Plan> FirstThatWorks(
     System& system, const LoadOptions& options, Prepared& prepared, const Progress& progress,
     const std::function<Result<report::Plan>(const RouteRow& row)>& attempt) {
-  const auto rows = Candidates(options.route);
+  const auto rows = Candidates(options);
   std::vector<RefusedRoute> refused;
   for (const RouteRow* const row : rows) {
     auto plan = [&]() -> Result<report::Plan> {
@@ -80,9 +81,9 @@ Result<report::Plan> FirstThatWorks(
 }
 
 // Refuses before anything is opened or repaired where no route may be gone at all.
-Result<void> CheckRoutes(System& system, Route route) {
+Result<void> CheckRoutes(System& system, const LoadOptions& options) {
   std::vector<RefusedRoute> refused;
-  for (const RouteRow* const row : Candidates(route)) {
+  for (const RouteRow* const row : Candidates(options)) {
     const auto checked = row->check(system);
     if (checked || !NextRouteMayWork(checked.error().code)) return checked;
     refused.push_back({row, checked.error()});
@@ -94,7 +95,7 @@ Result<void> CheckRoutes(System& system, Route route) {
 
 Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progress& progress) {
   if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
-  if (const auto checked = CheckRoutes(system, asked.route); !checked) return Forward(checked);
+  if (const auto checked = CheckRoutes(system, asked); !checked) return Forward(checked);
   system::PreferBootNode(system);
   auto session = Session::Open(system);
   if (!session) return Forward(session);
@@ -142,7 +143,7 @@ Result<void> AddTree(const Prepared& prepared, bool diff, report::Plan& plan) {
 Result<report::Plan> PlanLoad(System& system, const LoadOptions& asked, bool diff) {
   const auto machine = system::CheckMachine(system, system::Purpose::kLook);
   if (!machine) return Forward(machine);
-  if (const auto checked = CheckRoutes(system, asked.route); !checked) return Forward(checked);
+  if (const auto checked = CheckRoutes(system, asked); !checked) return Forward(checked);
   std::vector<std::string> notes;
   auto resolved = ResolveKernel(system, asked, notes);
   if (!resolved) return Forward(resolved);

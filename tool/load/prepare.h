@@ -52,6 +52,7 @@ struct LoadOptions {
   MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
   bool digest_asked = false;  // `digest` is not the default
+  bool kexec_load_only = false;  // kAuto: without the route by kexec_file_load
   bool no_cma = false;        // file: not into the contiguous memory allocator's areas
   bool early = false;  // with kSha256: verified by exec, just before reboot(2), and not again
   std::optional<std::string> console_tty;  // for last words; else as earlycon= or the tree say

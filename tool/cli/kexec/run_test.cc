@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <sstream>
 
@@ -186,6 +187,32 @@ TEST_F(KexecTest, ACrashKernelNeedsAReservation) {
   EXPECT_EQ(system_.crash, nullptr);
 }
 
+TEST_F(KexecTest, FileLoadOnlyIsNeverAnythingElse) {
+  // As on Debian's kernels: not built.
+  EXPECT_EQ(Kexec({"-s", "-l", "/boot/Image"}).code, 253);
+  system_.kexec_file_error = 0;
+  EXPECT_EQ(Kexec({"-s", "-p", "/boot/Image"}).code, 253);
+  EXPECT_EQ(system_.kexec_loads, 0);
+  EXPECT_EQ(Kexec({"-s", "-l", "/boot/Image", "--append=quiet"}).code, 0);
+  EXPECT_EQ(system_.kexec_loads, 0);
+  EXPECT_EQ(Kexec({"-l", "-S"}).code, 1);
+  Kexec({"-e"});
+  EXPECT_EQ(system_.reboots, 1);
+  EXPECT_EQ(Kexec({"-u"}).code, 0);
+  const int loads = system_.kexec_loads;
+  system_.kexec_file_error = EKEYREJECTED;
+  const Outcome rejected = Kexec({"-s", "-l", "/boot/Image"});
+  EXPECT_EQ(rejected.code, 255);
+  EXPECT_EQ(std::ranges::count(rejected.err, '\n'), 1) << rejected.err;
+  EXPECT_EQ(system_.kexec_loads, loads);
+  EXPECT_EQ(Kexec({"-l", "-S"}).code, 0);
+  // Where kexec_load is off, the other is taken; not with -c.
+  system_.kexec_file_error = 0;
+  system_.SetFile("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
+  EXPECT_EQ(Kexec({"-c", "-l", "/boot/Image"}).code, 255);
+  EXPECT_EQ(Kexec({"-l", "-S"}).code, 0);
+}
+
 TEST_F(KexecTest, FailuresAreOneLineAndKexecToolsExitCode) {
   struct Case {
     std::vector<std::string> arguments;
@@ -203,6 +230,7 @@ TEST_F(KexecTest, FailuresAreOneLineAndKexecToolsExitCode) {
       {{"-l", "/boot/Image", "--reuseinitrd"}, 1},
       {{"-l", "/boot/Image", "--serial=ttyNONE"}, 1},
       {{"-l", "/boot/Image", "--append=" + std::string(3000, 'x')}, 255},
+      {{"-l", ""}, 255},
       {{"-l"}, 255},
       {{"--none"}, 1},
   };

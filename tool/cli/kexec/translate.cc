@@ -75,10 +75,14 @@ Result<void> TranslatePlaces(const Options& options, load::LoadOptions& translat
   // khop's bound is the first address beyond.
   const uint64_t last = options.mem_max.value_or(UINT64_MAX);
   translated.mem_max = last == UINT64_MAX ? last : last + 1;
-  if (options.syscall == Syscall::kFile) {
-    return Fail(ExitCode::kNoRoute, "kexec -s", "khop does not load by kexec_file_load yet",
+  translated.no_cma = options.no_cma;
+  translated.kexec_load_only = options.syscall == Syscall::kLoad;
+  if (options.syscall != Syscall::kFile) return {};
+  if (options.crash) {
+    return Fail(ExitCode::kNoRoute, "kexec -s -p", "khop loads crash kernels by kexec_load only",
                 "leave -s out");
   }
+  translated.route = load::Route::kFile;
   return {};
 }
 
@@ -86,6 +90,9 @@ Result<void> TranslatePlaces(const Options& options, load::LoadOptions& translat
 
 Result<load::LoadOptions> Translate(System& system, const Options& options,
                                     std::span<const std::byte> blob) {
+  if (options.kernel.empty()) {
+    return Fail(ExitCode::kFileMissing, "the kernel", "its name is empty", "name a file");
+  }
   load::LoadOptions translated;
   translated.kernel = options.kernel;
   translated.blob = blob;
@@ -125,6 +132,9 @@ KexecExit ExitOfLoad(const Options& options, ExitCode failure) {
     case ExitCode::kNoReservation:
       return KexecExit::kUsage;
     case ExitCode::kNoRoute:
+    case ExitCode::kKexecFileNotBuilt:
+    case ExitCode::kNotAKernel:
+    case ExitCode::kRouteOption:
       return options.syscall == Syscall::kFile ? KexecExit::kSyscallRefused : KexecExit::kFailed;
     case ExitCode::kFileMissing:
       // With kexec_load it reads files in a way that ends the program.
