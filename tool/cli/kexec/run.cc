@@ -63,11 +63,11 @@ std::expected<void, Refusal> Load(Context& context, const Options& options,
                                   const load::Progress& progress) {
   const auto translated = Translate(context.system, options, context.blob);
   if (!translated) {
-    return Refuse(ExitOfLoad(options, translated.error().code), translated.error());
+    return Refuse(ExitOfLoad(context.system, options, translated.error().code), translated.error());
   }
   const auto plan = options.crash ? load::LoadCrash(context.system, *translated, progress)
                                   : load::Load(context.system, *translated, progress);
-  if (!plan) return Refuse(ExitOfLoad(options, plan.error().code), plan.error());
+  if (!plan) return Refuse(ExitOfLoad(context.system, options, plan.error().code), plan.error());
   if (options.verbose) context.err << report::RenderText(*plan);
   return {};
 }

@@ -136,7 +136,7 @@ TEST_F(KexecTest, ForceLoadsAndStarts) {
   EXPECT_EQ(system_.reboots, 1);
   EXPECT_EQ(system_.syncs, 1);
   EXPECT_EQ(system_.interfaces_down, 0);
-  EXPECT_EQ(Kexec({"-f", "/none"}).code, 255);
+  EXPECT_EQ(Kexec({"-f", "/none"}).code, 1);
   EXPECT_EQ(system_.reboots, 1);
 }
 
@@ -148,7 +148,7 @@ TEST_F(KexecTest, TheBareFormShutsDown) {
   EXPECT_EQ(system_.reboots + system_.syncs + system_.interfaces_down, 0);
   system_.run_status = 3;
   EXPECT_EQ(Kexec({"/boot/Image"}).code, 3);
-  EXPECT_EQ(Kexec({"/none"}).code, 255);
+  EXPECT_EQ(Kexec({"/none"}).code, 1);
   EXPECT_EQ(system_.runs.size(), 2U);
 }
 
@@ -220,7 +220,7 @@ TEST_F(KexecTest, FailuresAreOneLineAndKexecToolsExitCode) {
   };
   system_.SetFile("/boot/text", "text\n");
   const std::vector<Case> cases = {
-      {{"-l", "/none"}, 255},
+      {{"-l", "/none"}, 1},
       {{"-c", "-l", "/none"}, 1},
       {{"-l", "/boot/text"}, 255},
       {{"-l", "/boot/Image", "--initrd=/none"}, 255},
@@ -230,7 +230,7 @@ TEST_F(KexecTest, FailuresAreOneLineAndKexecToolsExitCode) {
       {{"-l", "/boot/Image", "--reuseinitrd"}, 1},
       {{"-l", "/boot/Image", "--serial=ttyNONE"}, 1},
       {{"-l", "/boot/Image", "--append=" + std::string(3000, 'x')}, 255},
-      {{"-l", ""}, 255},
+      {{"-l", ""}, 1},
       {{"-l"}, 255},
       {{"--none"}, 1},
   };

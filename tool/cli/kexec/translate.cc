@@ -126,7 +126,7 @@ Result<load::LoadOptions> Translate(System& system, const Options& options,
   return translated;
 }
 
-KexecExit ExitOfLoad(const Options& options, ExitCode failure) {
+KexecExit ExitOfLoad(System& system, const Options& options, ExitCode failure) {
   switch (failure) {
     case ExitCode::kUsage:
     case ExitCode::kNoReservation:
@@ -137,8 +137,10 @@ KexecExit ExitOfLoad(const Options& options, ExitCode failure) {
     case ExitCode::kRouteOption:
       return options.syscall == Syscall::kFile ? KexecExit::kSyscallRefused : KexecExit::kFailed;
     case ExitCode::kFileMissing:
-      // With kexec_load it reads files in a way that ends the program.
-      return options.syscall == Syscall::kLoad ? KexecExit::kUsage : KexecExit::kFailed;
+      // With kexec_load it reads files in a way that ends the program; without -c the kernel only.
+      return options.syscall == Syscall::kLoad || !system.Lstat(options.kernel)
+                 ? KexecExit::kUsage
+                 : KexecExit::kFailed;
     default:
       return KexecExit::kFailed;
   }

@@ -17,6 +17,6 @@ Result<load::LoadOptions> Translate(system::System& system, const Options& optio
                                     std::span<const std::byte> blob);
 
 // What kexec-tools would exit with where this failed to load.
-KexecExit ExitOfLoad(const Options& options, ExitCode failure);
+KexecExit ExitOfLoad(system::System& system, const Options& options, ExitCode failure);
 
 }  // namespace khop::cli::kexec
