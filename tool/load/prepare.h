@@ -51,9 +51,9 @@ struct LoadOptions {
   Route route = Route::kAuto;
   MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
-  bool digest_asked = false;  // `digest` is not the default
+  bool digest_asked = false;     // `digest` is not the default
   bool kexec_load_only = false;  // kAuto: without the route by kexec_file_load
-  bool no_cma = false;        // file: not into the contiguous memory allocator's areas
+  bool no_cma = false;           // file: not into the contiguous memory allocator's areas
   bool early = false;  // with kSha256: verified by exec, just before reboot(2), and not again
   std::optional<std::string> console_tty;  // for last words; else as earlycon= or the tree say
   std::span<const std::byte> blob;         // the relocator, its BlobHeader first
