@@ -35,7 +35,7 @@ if(BLOB)
     elseif(line MATCHES "[\t ,{\\[]([qdsbh][0-9]+|v[0-9]+\\.[0-9]*[bhsdq])[- ,}\\]\n]" OR
            line MATCHES "[\t ,]([qdsbh][0-9]+|v[0-9]+\\.[0-9]+[bhsdq])$")
       math(EXPR simd "${simd} + 1")
-      if(NOT function MATCHES "Sha256BlocksArmv8|VectorRegisters")
+      if(NOT function MATCHES "Sha256Blocks(Armv8|Neon)|VectorRegisters")
         message(FATAL_ERROR "FP or Advanced SIMD in ${function}: ${line}")
       endif()
     endif()

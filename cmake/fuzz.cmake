@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# khop_fuzzer(NAME SOURCES... DEPS...): a libFuzzer program, declared with clang and KHOP_FUZZ=ON only:
+# khop_fuzzer(NAME SOURCES... DEPS... [DEFINITIONS...]): a libFuzzer program, declared with clang and KHOP_FUZZ=ON only:
 # the preset `clang`, a build directory of its own, as the libraries get instrumented, too.
 option(KHOP_FUZZ "Build the fuzzers (clang only)" OFF)
 if(KHOP_FUZZ AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
@@ -10,11 +10,12 @@ if(KHOP_FUZZ)
 endif()
 
 function(khop_fuzzer name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;DEFINITIONS" ${ARGN})
   if(NOT KHOP_FUZZ OR CMAKE_CROSSCOMPILING)
     return()
   endif()
   add_executable(${name} ${arg_SOURCES})
+  target_compile_definitions(${name} PRIVATE ${arg_DEFINITIONS})
   target_link_libraries(${name} PRIVATE ${arg_DEPS} khop_options)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
 endfunction()

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/digest/crc32c.h"
 #include "core/digest/sha256.h"
+#include "core/digest/sha256_pieces.h"
 #include "core/embed/khop.h"
 #include "core/handoff/check.h"
 #include "core/plan/assignment.h"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Fetches what the lab's machines run, into build/lab: kernels/<short>/Image with a file `version`
-# (uname -r, then the package), busybox, and firmware/QEMU_EFI.fd. A second run uses no network.
+# (uname -r, then the package), busybox, firmware/QEMU_EFI.fd, and kexec-tools/ with its libraries. A
+# second run uses no network.
 #   cmake [-DSET=full] -P lab/fetch.cmake
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/../cmake/debian-packages.cmake")
@@ -56,7 +57,7 @@ function(fetch_kernel short suites metapackage)
     file(COPY ${modules} DESTINATION "${kernel}/modules")
     list(FILTER versions EXCLUDE REGEX "^linux-modules")
     list(GET versions -1 package)
-    file(WRITE "${kernel}/version" "${release}\n${package}\n")
+    file(WRITE "${kernel}/version" "${release}\n${package}\n${suite}\n")
     message(STATUS "lab kernel ${short}: ${release} (${package}, ${suite})")
     return()
   endforeach()
@@ -74,6 +75,55 @@ foreach(row IN LISTS KHOP_LAB_KERNELS)
     fetch_kernel("${short}" "${suites}" "${metapackage}")
   endif()
 endforeach()
+
+# For the kernel module: the headers of the 5.10 above with the build machine's own tools, and
+# its release's kexec-tools with its libraries.
+function(fetch_module_needs short)
+  if(NOT EXISTS "${lab}/kernels/${short}/version")
+    return()
+  endif()
+  file(STRINGS "${lab}/kernels/${short}/version" version)
+  list(GET version 0 release)
+  list(GET version 2 suite)
+  string(REGEX REPLACE "-arm64$" "-common" common "${release}")
+  set(headers "${lab}/packages/headers-${short}")
+  khop_debian_packages(SUITE ${suite} PACKAGES linux-headers-${release} linux-headers-${common}
+    DESTINATION "${headers}" OPTIONAL RESULT versions)
+  execute_process(COMMAND dpkg --print-architecture OUTPUT_VARIABLE here OUTPUT_STRIP_TRAILING_WHITESPACE)
+  khop_debian_packages(SUITE ${suite} ARCH ${here} PACKAGES linux-kbuild-${short}
+    DESTINATION "${lab}/packages/kbuild-${short}" OPTIONAL RESULT tools)
+  if(versions AND tools)
+    # The package has paths of an installed system.
+    set(sources "${headers}/usr/src")
+    file(WRITE "${sources}/linux-headers-${release}/Makefile"
+      "include ${sources}/linux-headers-${common}/Makefile\n")
+    file(MAKE_DIRECTORY "${headers}/usr/lib")
+    file(CREATE_LINK "${lab}/packages/kbuild-${short}/usr/lib/linux-kbuild-${short}"
+      "${headers}/usr/lib/linux-kbuild-${short}" SYMBOLIC)
+    file(MAKE_DIRECTORY "${lab}/headers")
+    file(CREATE_LINK "${sources}/linux-headers-${release}" "${lab}/headers/${short}" SYMBOLIC)
+    message(STATUS "lab headers ${short}: ${versions}")
+  else()
+    message(WARNING "SKIPPED: no headers for ${release}; the scenarios of the kernel module are skipped")
+  endif()
+  khop_debian_packages(SUITE ${suite} PACKAGES kexec-tools libc6 liblzma5 zlib1g
+    EXTRACT "./sbin/kexec" "./usr/sbin/kexec" "./lib/*" "./usr/lib/aarch64-linux-gnu/lib*"
+    DESTINATION "${lab}/packages/kexec-tools-${short}" OPTIONAL RESULT versions)
+  file(REMOVE_RECURSE "${lab}/kexec-tools-${short}")
+  if(versions)
+    foreach(name sbin/kexec ld-linux-aarch64.so.1 libc.so.6 liblzma.so.5 libz.so.1)
+      file(GLOB_RECURSE found FOLLOW_SYMLINKS "${lab}/packages/kexec-tools-${short}/*/${name}"
+        "${lab}/packages/kexec-tools-${short}/${name}")
+      list(GET found 0 file)
+      file(REAL_PATH "${file}" file)
+      get_filename_component(name "${name}" NAME)
+      file(MAKE_DIRECTORY "${lab}/kexec-tools-${short}")
+      file(COPY_FILE "${file}" "${lab}/kexec-tools-${short}/${name}")
+    endforeach()
+    message(STATUS "lab kexec-tools of ${short}: ${versions}")
+  endif()
+endfunction()
+fetch_module_needs(5.10)
 
 khop_debian_codename(suite)
 khop_debian_packages(SUITE ${suite} PACKAGES busybox-static
@@ -97,4 +147,94 @@ foreach(suite bookworm trixie)
 endforeach()
 if(NOT versions)
   message(WARNING "SKIPPED: the lab has no UEFI firmware; the scenarios with it are skipped")
+endif()
+
+# makedumpfile, for guests that capture a dump, with the libraries that it needs: the newest, as it has
+# to know the kernel that died.
+set(dump_libraries ld-linux-aarch64.so.1 libc.so.6 libdw.so.1 libelf.so.1 libz.so.1 libzstd.so.1
+  liblzo2.so.2 liblzma.so.5 libbz2.so.1.0)
+foreach(suite sid forky trixie)
+  set(unpacked "${lab}/packages/makedumpfile")
+  khop_debian_packages(SUITE ${suite} PACKAGES makedumpfile
+    FOLLOW "^(libc6|libdw1|libdw1t64|libelf1|libelf1t64|libbz2-1.0|liblzma5|libzstd1|liblzo2-2|zlib1g)$"
+    EXTRACT "./usr/bin/makedumpfile" "./lib/aarch64-linux-gnu/*.so*" "./usr/lib/aarch64-linux-gnu/*.so*"
+    DESTINATION "${unpacked}" OPTIONAL RESULT versions)
+  if(NOT versions)
+    continue()
+  endif()
+  file(REMOVE_RECURSE "${lab}/makedumpfile")
+  file(MAKE_DIRECTORY "${lab}/makedumpfile/lib")
+  foreach(library IN LISTS dump_libraries)
+    foreach(directory usr/lib lib)
+      set(found "${unpacked}/${directory}/aarch64-linux-gnu/${library}")
+      if(EXISTS "${found}")
+        file(REAL_PATH "${found}" found)
+        file(COPY_FILE "${found}" "${lab}/makedumpfile/lib/${library}")
+      endif()
+    endforeach()
+  endforeach()
+  file(COPY_FILE "${unpacked}/usr/bin/makedumpfile" "${lab}/makedumpfile/makedumpfile")
+  message(STATUS "lab makedumpfile: ${versions}")
+  break()
+endforeach()
+if(NOT versions)
+  message(WARNING "SKIPPED: the lab has no makedumpfile; the scenarios with a dump are skipped")
+endif()
+
+# systemd's EFI stub, for the UKIs that lab/images.sh makes.
+foreach(suite bookworm trixie)
+  khop_debian_packages(SUITE ${suite} ARCH arm64 PACKAGES systemd-boot-efi
+    EXTRACT "./usr/lib/systemd/boot/efi/linuxaa64.efi.stub"
+    DESTINATION "${lab}/packages/stub" OPTIONAL RESULT versions)
+  if(versions)
+    file(MAKE_DIRECTORY "${lab}/stub")
+    file(COPY_FILE "${lab}/packages/stub/usr/lib/systemd/boot/efi/linuxaa64.efi.stub"
+      "${lab}/stub/linuxaa64.efi.stub" ONLY_IF_DIFFERENT)
+    message(STATUS "lab stub: ${versions}")
+    break()
+  endif()
+endforeach()
+if(NOT versions)
+  message(WARNING "SKIPPED: the lab has no EFI stub; the UKIs are not tested")
+endif()
+
+# The newest kexec-tools there is, for khop to be compared with. It is linked dynamically: its
+# libraries lie beside it, and kexec-tools/version names the package.
+set(kexec_libraries libc.so.6 ld-linux-aarch64.so.1 libz.so.1)
+foreach(library ctrl call devicemodel evtchn foreignmemory gnttab toolcore toollog)
+  list(APPEND kexec_libraries "libxen${library}.so.*")
+endforeach()
+list(TRANSFORM kexec_libraries PREPEND "*/aarch64-linux-gnu/" OUTPUT_VARIABLE extract)
+set(unpacked "${lab}/packages/kexec-tools")
+foreach(suite sid forky trixie)
+  khop_debian_packages(SUITE ${suite} PACKAGES kexec-tools
+    FOLLOW "^(libc6|zlib1g|libxen[a-z]+[0-9.]*(t64)?)$"
+    EXTRACT "*/sbin/kexec" ${extract} "*/libz.so.1.*"
+    DESTINATION "${unpacked}" OPTIONAL RESULT versions)
+  if(versions)
+    file(REMOVE_RECURSE "${lab}/kexec-tools")
+    file(MAKE_DIRECTORY "${lab}/kexec-tools/lib")
+    file(GLOB_RECURSE program "${unpacked}/*/sbin/kexec")
+    file(COPY_FILE "${program}" "${lab}/kexec-tools/kexec")
+    foreach(library IN LISTS kexec_libraries)
+      file(GLOB_RECURSE found "${unpacked}/${library}")
+      foreach(file IN LISTS found)
+        get_filename_component(name "${file}" NAME)
+        # What a link stands for is asked for by the link's name.
+        if(name MATCHES "^lib(xen|z)" AND NOT IS_SYMLINK "${file}")
+          continue()
+        endif()
+        file(REAL_PATH "${file}" real)
+        file(COPY_FILE "${real}" "${lab}/kexec-tools/lib/${name}")
+      endforeach()
+    endforeach()
+    list(GET versions 0 package)
+    file(WRITE "${lab}/kexec-tools/version" "${package}\n")
+    message(STATUS "lab kexec-tools: ${package} (${suite})")
+    break()
+  endif()
+endforeach()
+if(NOT versions)
+  file(REMOVE_RECURSE "${lab}/kexec-tools")
+  message(WARNING "SKIPPED: the lab has no kexec-tools; the scenarios that compare with it are skipped")
 endif()

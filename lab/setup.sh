@@ -14,9 +14,21 @@ required_packages() {
 g++ the C++ compiler
 cmake configures the build
 ninja-build runs the build
+make builds the kernel module
 libgtest-dev GoogleTest, for the tests
 libgmock-dev GoogleMock, for the tests
+libbenchmark-dev Google Benchmark, for how planning grows
 libfdt-dev device trees
+zlib1g-dev kernels in gzip
+liblzma-dev kernels in xz and lzma
+libzstd-dev kernels in zstd
+liblz4-dev kernels in lz4
+libbz2-dev kernels in bzip2
+xz-utils wraps kernels for the tests, as the next four do
+zstd for the tests
+lz4 for the tests
+bzip2 for the tests
+u-boot-tools mkimage, for the tests
 device-tree-compiler the trees of the tests
 libcli11-dev the command line of khop
 nlohmann-json3-dev khop's --json

@@ -13,8 +13,9 @@ namespace {
 // eight lookups for eight bytes that do not wait for each other. 8 KiB, which the blob can spare.
 using Tables = std::array<std::array<uint32_t, 256>, 8>;
 
+constexpr uint32_t kPolynomial = 0x82f63b78;  // 0x1edc6f41 reflected
+
 consteval Tables MakeTables() {
-  constexpr uint32_t kPolynomial = 0x82f63b78;  // 0x1edc6f41 reflected
   Tables tables{};
   for (uint32_t byte = 0; byte < 256; ++byte) {
     uint32_t crc = byte;
@@ -34,8 +35,46 @@ consteval Tables MakeTables() {
 
 constexpr Tables kTables = MakeTables();
 
+// a * b modulo the polynomial; reflected, so that bit 31 is the coefficient of x^0.
+constexpr uint32_t Multiply(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (; a != 0; a <<= 1) {
+    if ((a >> 31) != 0) product ^= b;
+    b = (b >> 1) ^ ((b & 1) != 0 ? kPolynomial : 0);
+  }
+  return product;
+}
+
+// Element k is x^(8 * 2^k): what 2^k bytes of 0 multiply the register by.
+using Powers = std::array<uint32_t, 40>;
+
+consteval Powers MakePowers() {
+  Powers powers{};
+  uint32_t power = uint32_t{1} << 23;  // x^8
+  for (uint32_t& element : powers) {
+    element = power;
+    power = Multiply(power, power);
+  }
+  return powers;
+}
+
+constexpr Powers kPowers = MakePowers();
+
+// From here on three streams: joining them costs some 2000 instructions.
+constexpr size_t kManyWords = 8192;
+
 uint32_t Words(uint32_t crc, const std::byte* words, size_t count, DigestFeatures features) {
 #if defined(__aarch64__)
+  if (features.crc32 && count >= kManyWords) {
+    constexpr size_t kUnit = 1024;  // few bits in the length: few multiplications
+    const size_t bytes = count * 8 / 3 / kUnit * kUnit;
+    const auto [a, b, c] =
+        internal::Crc32cThreeArmv8({crc, 0, 0}, words, words + bytes, words + 2 * bytes, bytes);
+    const uint32_t two = internal::Crc32cAfterZeros(a, bytes) ^ b;
+    crc = internal::Crc32cAfterZeros(two, bytes) ^ c;
+    words += 3 * bytes;
+    count -= 3 * bytes / 8;
+  }
   if (features.crc32) {
     return internal::Crc32cWordsArmv8(crc, words, count);
   }
@@ -66,6 +105,13 @@ uint32_t Bytes(uint32_t crc, std::span<const std::byte> bytes, DigestFeatures fe
 
 namespace internal {
 
+uint32_t Crc32cAfterZeros(uint32_t crc, uint64_t count) {
+  for (size_t k = 0; count != 0; ++k, count >>= 1) {
+    if ((count & 1) != 0) crc = Multiply(kPowers[k], crc);
+  }
+  return crc;
+}
+
 uint32_t Crc32cByteScalar(uint32_t crc, std::byte byte) {
   return (crc >> 8) ^ kTables[0][(crc ^ static_cast<uint32_t>(byte)) & 0xff];
 }
@@ -79,6 +125,7 @@ uint32_t Crc32cWordsScalar(uint32_t crc, const std::byte* words, size_t count) {
     }
     word ^= crc;
     crc = 0;
+#pragma GCC unroll 8
     for (size_t i = 0; i < 8; ++i) {
       crc ^= kTables[7 - i][word >> (8 * i) & 0xff];
     }
@@ -89,8 +136,8 @@ uint32_t Crc32cWordsScalar(uint32_t crc, const std::byte* words, size_t count) {
 }  // namespace internal
 
 uint32_t Crc32c(std::span<const std::byte> data, DigestFeatures features, uint32_t before) {
-  const size_t misaligned = reinterpret_cast<uintptr_t>(data.data()) % 8;
-  size_t head = misaligned == 0 ? 0 : 8 - misaligned;
+  const size_t misaligned = reinterpret_cast<uintptr_t>(data.data()) % 16;
+  size_t head = misaligned == 0 ? 0 : 16 - misaligned;
   head = head < data.size() ? head : data.size();
   const size_t words = (data.size() - head) / 8;
   uint32_t crc = Bytes(~before, data.first(head), features);

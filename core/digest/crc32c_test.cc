@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "core/digest/crc32c_words.h"
 #include "core/digest/digest_vectors.h"
 
 namespace khop::digest {
@@ -53,6 +54,17 @@ TEST(Crc32c, EveryLengthAsTheDefinition) {
   EXPECT_EQ(ReferenceCrc32c(all), vectors::kCrc32cOfAll);
 }
 
+TEST(Crc32c, ZerosBehindAreACheapMultiplication) {
+  for (const size_t count : {0U, 1U, 7U, 64U, 1000U, 65'537U, 2U << 20}) {
+    const std::vector<std::byte> zeros(count);
+    const uint32_t before = ~Crc32c(vectors::RandomBytes(100, 1), DigestFeatures::Scalar());
+    // The register itself, not inverted.
+    EXPECT_EQ(internal::Crc32cAfterZeros(before, count),
+              ~Crc32c(zeros, DigestFeatures::Scalar(), ~before))
+        << count;
+  }
+}
+
 TEST(Crc32c, AnyAlignmentAndAnyPieces) {
   std::mt19937_64 random(2);
   const auto data = vectors::RandomBytes(3000, 9);
@@ -65,15 +77,21 @@ TEST(Crc32c, AnyAlignmentAndAnyPieces) {
   }
 }
 
-TEST(DigestFeatures, FromRegisterAndFromHwcap) {
+TEST(DigestFeatures, FromRegistersAndFromHwcap) {
   using R = arm64::IdAa64Isar0El1;
-  EXPECT_EQ(DigestFeatures::FromIsar0(R::FromRaw(0x11120)),
-            (DigestFeatures{.sha2 = true, .crc32 = true}));
-  EXPECT_EQ(DigestFeatures::FromIsar0(R{}.With<R::SHA2>(2)), (DigestFeatures{.sha2 = true}));
-  EXPECT_EQ(DigestFeatures::FromIsar0(R{}.With<R::CRC32>(1)), (DigestFeatures{.crc32 = true}));
-  EXPECT_EQ(DigestFeatures::FromIsar0(R{}), DigestFeatures::Scalar());
+  constexpr auto kNoSimd = arm64::IdAa64Pfr0El1::FromRaw(0xff'0000);
+  const auto of = [](R isar0, arm64::IdAa64Pfr0El1 pfr0) {
+    return DigestFeatures::FromRegisters(isar0, pfr0);
+  };
+  EXPECT_EQ(of(R::FromRaw(0x11120), {}),
+            (DigestFeatures{.sha2 = true, .crc32 = true, .simd = true}));
+  EXPECT_EQ(of(R{}.With<R::SHA2>(2), kNoSimd), (DigestFeatures{.sha2 = true}));
+  EXPECT_EQ(of(R{}.With<R::CRC32>(1), kNoSimd), (DigestFeatures{.crc32 = true}));
+  EXPECT_EQ(of(R{}, kNoSimd), DigestFeatures::Scalar());
+  EXPECT_EQ(DigestFeatures::FromHwcap(1 << 1), (DigestFeatures{.simd = true}));
   EXPECT_EQ(DigestFeatures::FromHwcap(1 << 6), (DigestFeatures{.sha2 = true}));
   EXPECT_EQ(DigestFeatures::FromHwcap(1 << 7), (DigestFeatures{.crc32 = true}));
+  EXPECT_EQ(kAll.WithoutInstructions(), (DigestFeatures{.simd = kAll.simd}));
 }
 
 }  // namespace

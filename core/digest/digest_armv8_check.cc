@@ -9,6 +9,7 @@
 #include "core/digest/crc32c.h"
 #include "core/digest/digest_vectors.h"
 #include "core/digest/sha256.h"
+#include "core/digest/sha256_pieces.h"
 
 namespace khop::digest {
 namespace {
@@ -77,6 +78,56 @@ void CheckFormsAgree(DigestFeatures features) {
   Check(crc_ok, "CRC-32C forms agree at every alignment");
 }
 
+// As many messages side by side as the form likes: any number of them, lengths that end at
+// different times, some of them at addresses that the wide forms cannot load from.
+void CheckPieces(DigestFeatures features, const std::string& form) {
+  const auto data = vectors::RandomBytes(70'000, 12);
+  uint64_t random = 1;
+  const auto next_random = [&](uint64_t below) {
+    random = random * 6364136223846793005 + 1442695040888963407;
+    return (random >> 33) % below;
+  };
+  bool ok = true;
+  for (size_t count = 0; count <= 40; ++count) {
+    std::vector<std::span<const std::byte>> messages;
+    for (size_t i = 0; i < count; ++i) {
+      const size_t size = count % 2 == 0 ? 4096 : next_random(i % 3 == 0 ? 200 : 9000);
+      size_t offset = next_random(60'000);
+      if (i % 5 != 4) offset = offset / 64 * 64 + 64 - reinterpret_cast<uintptr_t>(&data[0]) % 64;
+      messages.push_back(std::span(data).subspan(offset, size));
+    }
+    size_t given = 0;
+    size_t right = 0;
+    const bool all = Sha256OfEach(
+        features,
+        [&]() -> Sha256Message {
+          if (given == messages.size()) return {};
+          const size_t index = given++;
+          return {messages[index], index, true};
+        },
+        [&](uint64_t index, const Sha256Digest& digest) {
+          if (digest == Sha256Of(messages[index], DigestFeatures::Scalar())) ++right;
+          return true;
+        });
+    ok = ok && all && right == count;
+  }
+  Check(ok, form + " SHA-256 of many messages side by side");
+}
+
+// Around the length from which on there are three streams, and beyond.
+void CheckThreeStreams(DigestFeatures features) {
+  const auto data = vectors::RandomBytes(300'000, 13);
+  bool ok = true;
+  for (size_t size = 64'000; size < 300'000; size += size < 66'100 ? 7 : 9973) {
+    for (const size_t offset : {0U, 3U, 8U}) {
+      const auto part = std::span(data).subspan(offset, size - 16);
+      ok = ok &&
+           Crc32c(part, features, 0x12345678) == Crc32c(part, DigestFeatures::Scalar(), 0x12345678);
+    }
+  }
+  Check(ok, "CRC-32C of three streams");
+}
+
 constexpr int kSkipped = 77;  // SKIP_RETURN_CODE in CMakeLists.txt
 
 int Main(bool require_instructions) {
@@ -88,9 +139,13 @@ int Main(bool require_instructions) {
   }
   Check(complete, "the CPU has SHA2 and CRC32 instructions");
   CheckKnownAnswers(DigestFeatures::Scalar(), "scalar");
+  CheckPieces(DigestFeatures::Scalar(), "scalar");
+  CheckPieces(features.WithoutInstructions(), "Advanced SIMD");
   if (complete) {
     CheckKnownAnswers(features, "Armv8");
     CheckFormsAgree(features);
+    CheckPieces(features, "Armv8");
+    CheckThreeStreams(features);
   }
   std::printf("%s\n", failures == 0 ? "all passed" : "FAILED");
   return failures == 0 ? 0 : 1;

@@ -69,7 +69,7 @@ inline DigestFeatures AllOfThisCpu() {
 #if defined(__aarch64__)
   return DigestFeatures::FromHwcap(getauxval(AT_HWCAP));
 #else
-  return {.sha2 = true, .crc32 = true};
+  return {.sha2 = true, .crc32 = true, .simd = true};
 #endif
 }
 

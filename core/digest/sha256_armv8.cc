@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // SHA-256 with the Armv8 SHA2 instructions (Arm ARM C7, SHA256H, SHA256H2, SHA256SU0, SHA256SU1).
-// The one file of core/ that is compiled for Advanced SIMD registers (-march=armv8-a+crypto, and
-// never -mgeneral-regs-only).
+// With sha256_neon.cc the files of core/ that are compiled for Advanced SIMD registers (this one
+// with -march=armv8-a+crypto), and never -mgeneral-regs-only.
 #include <arm_neon.h>
+
+#include <utility>
 
 #include "core/digest/sha256_blocks.h"
 
@@ -20,61 +22,99 @@ struct State {
   uint32x4_t efgh;
 };
 
-// Rounds 4 * kGroup to 4 * kGroup + 3 on the schedule words `w`.
+// The schedule of one message: w[n % 4] are the words W(4n) to W(4n + 3).
+struct Block {
+  uint32x4_t w[4];
+};
+
+// Rounds 4 * kGroup to 4 * kGroup + 3 with the constants `k`; makes the words of 16 rounds later.
 template <size_t kGroup>
-[[gnu::always_inline]] inline void FourRounds(State& s, uint32x4_t w) {
-  const uint32x4_t wk = vaddq_u32(w, LoadAligned(&kSha256Rounds[4 * kGroup]));
+[[gnu::always_inline]] inline void FourRounds(State& s, Block& block, uint32x4_t k) {
+  uint32x4_t& w = block.w[kGroup % 4];
+  const uint32x4_t wk = vaddq_u32(w, k);
+  if constexpr (kGroup < 12) {
+    w = vsha256su1q_u32(vsha256su0q_u32(w, block.w[(kGroup + 1) % 4]), block.w[(kGroup + 2) % 4],
+                        block.w[(kGroup + 3) % 4]);
+  }
   const uint32x4_t abcd = s.abcd;
   s.abcd = vsha256hq_u32(abcd, s.efgh, wk);
   s.efgh = vsha256h2q_u32(s.efgh, abcd, wk);
 }
 
-// As FourRounds(), and replaces the oldest words w0 by those 16 rounds later.
-template <size_t kGroup>
-[[gnu::always_inline]] inline void FourRoundsAndSchedule(State& s, uint32x4_t& w0, uint32x4_t w1,
-                                                         uint32x4_t w2, uint32x4_t w3) {
-  const uint32x4_t next = vsha256su1q_u32(vsha256su0q_u32(w0, w1), w2, w3);
-  FourRounds<kGroup>(s, w0);
-  w0 = next;
-}
-
-template <size_t kGroup>
-[[gnu::always_inline]] inline void SixteenRoundsAndSchedule(State& s, uint32x4_t& w0,
-                                                            uint32x4_t& w1, uint32x4_t& w2,
-                                                            uint32x4_t& w3) {
-  FourRoundsAndSchedule<kGroup>(s, w0, w1, w2, w3);
-  FourRoundsAndSchedule<kGroup + 1>(s, w1, w2, w3, w0);
-  FourRoundsAndSchedule<kGroup + 2>(s, w2, w3, w0, w1);
-  FourRoundsAndSchedule<kGroup + 3>(s, w3, w0, w1, w2);
+// All rounds of one block of each message.
+template <size_t... kGroup, typename... Message>
+[[gnu::always_inline]] inline void AllRounds(std::index_sequence<kGroup...>, Message&... messages) {
+  const auto group = [&]<size_t kIndex>() __attribute__((always_inline)) {
+    const uint32x4_t k = LoadAligned(&kSha256Rounds[4 * kIndex]);
+    (FourRounds<kIndex>(messages.now, messages.block, k), ...);
+  };
+  (group.template operator()<kGroup>(), ...);
 }
 
 [[gnu::always_inline]] inline uint32x4_t LoadBigEndian(const std::byte* aligned) {
   return vreinterpretq_u32_u8(vrev32q_u8(vreinterpretq_u8_u32(LoadAligned(aligned))));
 }
 
+// How far ahead of the hashing, bytes: beyond the end of a piece at most a line is fetched in vain.
+constexpr size_t kAhead = 512;
+
+// A message under way.
+class Message {
+ public:
+  Message(const Sha256State& state, const std::byte* data)
+      : now{LoadAligned(state.data()), LoadAligned(&state[4])}, data_(data) {}
+
+  [[gnu::always_inline]] void Begin() {
+    __builtin_prefetch(data_ + kAhead, 0, 0);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; ++i) block.w[i] = LoadBigEndian(data_ + 16 * i);
+    data_ += 64;
+    before_ = now;
+  }
+  [[gnu::always_inline]] void End() {
+    now = {vaddq_u32(now.abcd, before_.abcd), vaddq_u32(now.efgh, before_.efgh)};
+  }
+  [[gnu::always_inline]] void Store(Sha256State& state) const {
+    auto* out = static_cast<uint32_t*>(__builtin_assume_aligned(state.data(), 16));
+    vst1q_u32(out, now.abcd);
+    vst1q_u32(out + 4, now.efgh);
+  }
+
+  State now;
+  Block block;
+
+ private:
+  State before_;
+  const std::byte* data_;
+};
+
+using Groups = std::make_index_sequence<16>;
+
 }  // namespace
 
-void Sha256BlocksArmv8(std::array<uint32_t, 8>& state, const std::byte* data, size_t count) {
-  State s = {LoadAligned(&state[0]), LoadAligned(&state[4])};
-  for (; count != 0; --count, data += 64) {
-    const State before = s;
-    uint32x4_t w0 = LoadBigEndian(data);
-    uint32x4_t w1 = LoadBigEndian(data + 16);
-    uint32x4_t w2 = LoadBigEndian(data + 32);
-    uint32x4_t w3 = LoadBigEndian(data + 48);
-    SixteenRoundsAndSchedule<0>(s, w0, w1, w2, w3);
-    SixteenRoundsAndSchedule<4>(s, w0, w1, w2, w3);
-    SixteenRoundsAndSchedule<8>(s, w0, w1, w2, w3);
-    FourRounds<12>(s, w0);
-    FourRounds<13>(s, w1);
-    FourRounds<14>(s, w2);
-    FourRounds<15>(s, w3);
-    s.abcd = vaddq_u32(s.abcd, before.abcd);
-    s.efgh = vaddq_u32(s.efgh, before.efgh);
+void Sha256BlocksArmv8(Sha256State& state, const std::byte* data, size_t count) {
+  Message message(state, data);
+  for (; count != 0; --count) {
+    message.Begin();
+    AllRounds(Groups(), message);
+    message.End();
   }
-  auto* out = static_cast<uint32_t*>(__builtin_assume_aligned(state.data(), 16));
-  vst1q_u32(out, s.abcd);
-  vst1q_u32(out + 4, s.efgh);
+  message.Store(state);
+}
+
+void Sha256BlocksArmv8Two(Sha256State& state_a, const std::byte* a, Sha256State& state_b,
+                          const std::byte* b, size_t count) {
+  Message first(state_a, a);
+  Message second(state_b, b);
+  for (; count != 0; --count) {
+    first.Begin();
+    second.Begin();
+    AllRounds(Groups(), first, second);
+    first.End();
+    second.End();
+  }
+  first.Store(state_a);
+  second.Store(state_b);
 }
 
 }  // namespace khop::digest::internal

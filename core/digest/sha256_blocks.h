@@ -20,10 +20,19 @@ alignas(16) inline constexpr std::array<uint32_t, 64> kSha256Rounds = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-// Both: `count` blocks of 64 bytes from `data` into `state`; both pointers are 16-byte aligned.
-void Sha256BlocksScalar(std::array<uint32_t, 8>& state, const std::byte* data, size_t count);
+using Sha256State = std::array<uint32_t, 8>;
+
+// All: `count` blocks of 64 bytes from `data` into `state`; both pointers are 16-byte aligned.
+void Sha256BlocksScalar(Sha256State& state, const std::byte* data, size_t count);
 #if defined(__aarch64__)
-void Sha256BlocksArmv8(std::array<uint32_t, 8>& state, const std::byte* data, size_t count);
+void Sha256BlocksArmv8(Sha256State& state, const std::byte* data, size_t count);
+// As many of each of two messages side by side.
+void Sha256BlocksArmv8Two(Sha256State& state_a, const std::byte* a, Sha256State& state_b,
+                          const std::byte* b, size_t count);
+// As many of each of four messages, one in each lane of the vectors: for CPUs without the SHA2
+// instructions.
+void Sha256BlocksNeonFour(const std::array<Sha256State*, 4>& states,
+                          std::array<const std::byte*, 4> data, size_t count);
 #endif
 
 }  // namespace khop::digest::internal

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/digest/digest_vectors.h"
+#include "core/digest/sha256_pieces.h"
 
 namespace khop::digest {
 namespace {
@@ -80,6 +81,50 @@ TEST(Sha256, PiecesOfAnySize) {
     }
     EXPECT_EQ(sha.Finish(), OpenSslSha256(data)) << trial;
   }
+}
+
+// What the lanes do, whatever is behind them: every message is hashed once, with its own tag, in
+// any number and any mix of lengths and alignments.
+TEST(Sha256, ManyMessagesSideBySide) {
+  std::mt19937_64 random(4);
+  const auto data = vectors::RandomBytes(20'000, 8);
+  for (const DigestFeatures features :
+       {DigestFeatures::Scalar(), kAll, kAll.WithoutInstructions()}) {
+    for (size_t count = 0; count < 30; ++count) {
+      std::vector<std::span<const std::byte>> messages;
+      for (size_t i = 0; i < count; ++i) {
+        const size_t offset = random() % 10'000;
+        messages.push_back(std::span(data).subspan(i % 2 == 0 ? offset / 64 * 64 : offset,
+                                                   random() % (i % 3 == 0 ? 100 : 9000)));
+      }
+      size_t given = 0;
+      std::vector<int> seen(count);
+      EXPECT_TRUE(Sha256OfEach(
+          features,
+          [&]() -> Sha256Message {
+            if (given == count) return {};
+            ++given;
+            return {messages[given - 1], given - 1, true};
+          },
+          [&](uint64_t tag, const Sha256Digest& digest) {
+            ++seen[tag];
+            EXPECT_EQ(digest, OpenSslSha256(messages[tag]));
+            return true;
+          }));
+      EXPECT_EQ(seen, std::vector<int>(count, 1));
+    }
+  }
+}
+
+TEST(Sha256, ManyMessagesEndWhenOneIsRefused) {
+  const auto data = vectors::RandomBytes(6400, 8);
+  size_t given = 0;
+  size_t done = 0;
+  EXPECT_FALSE(Sha256OfEach(
+      kAll,
+      [&]() -> Sha256Message { return {std::span(data).first(64 * (given + 1)), given++, true}; },
+      [&](uint64_t, const Sha256Digest&) { return ++done < 3; }));
+  EXPECT_EQ(done, 3U);
 }
 
 // Lengths beyond 2^32 bits, where a counter that is too narrow shows.

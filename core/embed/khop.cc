@@ -39,6 +39,7 @@ static_assert(KHOP_DIGEST_PIECE == handoff::kPieceSize);
 static_assert(KHOP_DIGEST_MAX_SIZE == handoff::kMaxDigestSize);
 static_assert(static_cast<uint32_t>(KHOP_FORCE_SCALAR_DIGEST) == handoff::kForceScalarDigest);
 static_assert(static_cast<uint32_t>(KHOP_LINUX_IMAGE) == handoff::kLinuxImage);
+static_assert(static_cast<uint32_t>(KHOP_PLAIN_ENTRY) == handoff::kPlainEntry);
 
 constexpr khop_status kOk = {KHOP_OK, 0};
 

@@ -134,7 +134,8 @@ enum { KHOP_UART_NONE = 0, KHOP_UART_PL011 = 1, KHOP_UART_8250 = 2 };
 enum { KHOP_PSCI_NONE = 0, KHOP_PSCI_SMC = 1, KHOP_PSCI_HVC = 2 };
 enum {
   KHOP_FORCE_SCALAR_DIGEST = 1,
-  KHOP_LINUX_IMAGE = 2 /* the entry is an arm64 Image: refuse to jump if its magic is not there */
+  KHOP_LINUX_IMAGE = 2, /* the entry is an arm64 Image: refuse to jump if its magic is not there */
+  KHOP_PLAIN_ENTRY = 16 /* the entry is something else: x0 = 0, and dtb may be 0 */
 };
 
 /* Everything the relocator is to do. What is pointed to is only read. */

@@ -81,12 +81,20 @@ HopFailure CheckTargets(const View& view) {
   if (!IsAligned(header.entry, 4) || !InArena(view.arena(), header.entry, 64)) {
     return {FailureCode::kEntry, header.entry};
   }
-  if (!IsAligned(header.dtb, 8) || !InArena(view.arena(), header.dtb, header.dtb_size) ||
-      header.dtb_size < 40) {
+  const bool none = (header.flags & kPlainEntry) != 0 && header.dtb == 0 && header.dtb_size == 0 &&
+                    header.timeline_offset == 0;
+  if (none) {
+    // Nothing is read or written there.
+  } else if (!IsAligned(header.dtb, 8) || !InArena(view.arena(), header.dtb, header.dtb_size) ||
+             header.dtb_size < 40) {
     return {FailureCode::kDeviceTree, header.dtb};
   }
+  const bool early = (header.flags & kVerifyEarly) != 0;
+  if (early && (header.stamp == 0 || view.digest_kind() != DigestKind::kSha256)) {
+    return {FailureCode::kFlags, header.flags};
+  }
   if (header.stamp != 0 &&
-      (!IsAligned(header.stamp, 8) || !InArena(view.arena(), header.stamp, 8))) {
+      (!IsAligned(header.stamp, 8) || !InArena(view.arena(), header.stamp, early ? 16 : 8))) {
     return {FailureCode::kStamp, header.stamp};
   }
   if (header.timeline_offset != 0 &&

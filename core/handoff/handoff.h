@@ -40,8 +40,26 @@ enum Flags : uint32_t {
   kForceScalarDigest = 1U << 0,
   // The entry is a Linux arm64 Image: refuse to jump if its header is not there (booting.rst).
   kLinuxImage = 1U << 1,
+  // As on a CPU without instructions for digests: the vector registers may still be used.
+  kNoDigestInstructions = 1U << 2,
+  // The payload is verified before reboot(2) where it can be: the word behind the stamp says
+  // whether
+  // it was (EarlyWord). If not, the relocator verifies it as ever. Only with a stamp and SHA-256.
+  kVerifyEarly = 1U << 3,
+  // The entry is something else (a purgatory) that gets x0 = 0; the dtb, if one is named, is only
+  // where the timeline goes.
+  kPlainEntry = 1U << 4,
 };
-inline constexpr uint32_t kKnownFlags = kForceScalarDigest | kLinuxImage;
+inline constexpr uint32_t kKnownFlags =
+    kForceScalarDigest | kLinuxImage | kNoDigestInstructions | kVerifyEarly | kPlainEntry;
+
+// What stands behind the stamp once the payload has been verified at this time: neither a stamp nor
+// zeros, and of no use with another stamp.
+constexpr uint64_t EarlyWord(uint64_t stamp) {
+  return stamp == 0 ? 0 : stamp ^ 0x796c7261'65706f68;  // "hopearly", little-endian
+}
+// It counts for so long: one that a hop which never came has left is not believed later on.
+inline constexpr uint64_t kEarlySeconds = 300;
 
 struct Range {
   uint64_t start;
@@ -103,7 +121,8 @@ struct Header {
   Array moves;               // of Move, in the order of execution
   Array verify;              // of VerifyRange, checked after the moves
   Array digests;             // of DigestSize(digest_kind) bytes
-  uint64_t stamp;            // physical address of a word with CNTVCT before reboot(2), or 0
+  uint64_t stamp;            // physical address of a word with CNTVCT before reboot(2), or 0;
+                             // with kVerifyEarly a second word follows
   uint32_t timeline_offset;  // of the timeline's kTimelineSize bytes within the dtb, or 0
   uint32_t cache_line_size;  // smallest data cache line of any CPU, bytes: a power of two, 16..2048
 };
@@ -142,7 +161,8 @@ enum class TimelineSlot : uint32_t {
   kExceptionLevel,  // CurrentEL.EL in bits 1:0, HCR_EL2.E2H in bit 8
   kBytesMoved,
   kBytesVerified,
-  kDigest,      // DigestKind in bits 7:0; bit 8: with the CPU's instructions
+  kDigest,      // DigestKind in bits 7:0; bit 8: with the CPU's instructions; bit 9: verified
+                // before reboot(2), and not again
   kCount = 16,  // the rest reads 0
 };
 inline constexpr uint64_t kTimelineVersion = 1;

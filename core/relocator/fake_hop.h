@@ -27,6 +27,8 @@ struct FakeHopOptions {
   // own source, and one from elsewhere. moved_pages must then be empty.
   bool shifted = false;
   uint32_t flags = handoff::kLinuxImage;
+  uint64_t early_word = 0;      // behind the stamp
+  uint64_t entry_ticks = 500;   // when the relocator starts
   uint32_t told_line_size = 0;  // to the hand-off; 0: the machine's
 };
 
@@ -39,7 +41,8 @@ class FakeHop {
   static constexpr uint64_t kDtb = kArena + kKernelPages * kPage;
   static constexpr uint32_t kDtbSize = 1000;
   static constexpr uint32_t kTimelineOffset = 500;
-  static constexpr uint64_t kStamp = kDtb + kPage - 8;
+  static constexpr uint64_t kStamp = kDtb + kPage - 16;
+  static constexpr uint64_t kStampValue = 321;
   static constexpr uint64_t kSources = 40 * kPage;  // scattered: every other page from here, down
   static constexpr uint64_t kControl = 64 * kPage;
   static constexpr std::byte kJunk{0xa5};
@@ -78,13 +81,13 @@ class FakeHop {
     HopFailure failure;
     switch (options_.machine.regime) {
       case arm64::Regime::kEl1:
-        failure = RunHop<arm64::Regime::kEl1>(placement, 500, &jump_);
+        failure = RunHop<arm64::Regime::kEl1>(placement, options_.entry_ticks, &jump_);
         break;
       case arm64::Regime::kEl2:
-        failure = RunHop<arm64::Regime::kEl2>(placement, 500, &jump_);
+        failure = RunHop<arm64::Regime::kEl2>(placement, options_.entry_ticks, &jump_);
         break;
       case arm64::Regime::kEl2Host:
-        failure = RunHop<arm64::Regime::kEl2Host>(placement, 500, &jump_);
+        failure = RunHop<arm64::Regime::kEl2Host>(placement, options_.entry_ticks, &jump_);
         break;
     }
     if (failure.ok()) machine_->JumpToKernel();
@@ -152,8 +155,8 @@ class FakeHop {
     memset(&dtb_[kTimelineOffset], 0, handoff::kTimelineSize);
     memcpy(machine_->memory().data() + kArena, kernel_.data(), kernel_.size());
     memcpy(machine_->memory().data() + kDtb, dtb_.data(), dtb_.size());
-    const uint64_t stamp = 321;
-    memcpy(machine_->memory().data() + kStamp, &stamp, sizeof(stamp));
+    const uint64_t words[] = {kStampValue, options_.early_word};
+    memcpy(machine_->memory().data() + kStamp, words, sizeof(words));
     for (const Piece& piece : Pieces()) {
       memset(machine_->memory().data() + kArena + piece.offset, 0, piece.size);
     }

@@ -94,6 +94,32 @@ TEST(Hop, WithoutTimelineWritesNothingInPlace) {
   EXPECT_EQ(hop.Slot(TimelineSlot::kVersion), 0U);
 }
 
+// A purgatory gets x0 = 0; the tree, if it is named, has the timeline all the same.
+TEST(Hop, PlainEntryGetsNoDeviceTree) {
+  for (const bool tree : {true, false}) {
+    FakeHopOptions options;
+    options.flags = handoff::kPlainEntry;
+    options.timeline = tree;
+    FakeHop hop(options);
+    if (!tree) {
+      hop.header().dtb = 0;
+      hop.header().dtb_size = 0;
+      hop.Reseal();
+    }
+    ASSERT_TRUE(hop.Run().ok());
+    EXPECT_THAT(hop.Problems(), IsEmpty());
+    EXPECT_EQ(hop.jump().dtb, 0u);
+    EXPECT_EQ(hop.jump().entry, hop.Address(FakeHop::kArena));
+  }
+  FakeHopOptions options;
+  options.timeline = false;
+  FakeHop hop(options);
+  hop.header().dtb = 0;
+  hop.header().dtb_size = 0;
+  hop.Reseal();
+  EXPECT_EQ(hop.Run().code, FailureCode::kDeviceTree);  // a kernel needs one
+}
+
 TEST(Hop, TakesTheSmallerOfTheTwoCacheLines) {
   for (const bool mmu : {false, true}) {
     FakeHopOptions options;
@@ -184,12 +210,80 @@ TEST(Hop, UsesVectorRegistersOnlyWhereTheyAreAndOnlyForMoves) {
         options.mmu = mmu;
         options.machine.id_aa64pfr0 = pfr0;
         if (!moves) options.moved_pages = {};
+        options.digest_kind = DigestKind::kCrc32c;
         FakeHop hop(options);
         ASSERT_TRUE(hop.Run().ok());
         EXPECT_THAT(hop.Problems(), IsEmpty());
         EXPECT_EQ(hop.machine().fp_trapped(), !moves || pfr0 == kNoAdvSimd);
       }
     }
+  }
+}
+
+// Without the SHA2 instructions digests go through the vector registers, where there are any.
+TEST(Hop, VectorsDigestWithoutInstructions) {
+  for (const uint64_t pfr0 : {uint64_t{0}, kNoAdvSimd}) {
+    for (const uint64_t isar0 : {0U, 0x11000U}) {
+      FakeHopOptions options;
+      options.moved_pages = {};
+      options.machine.id_aa64pfr0 = pfr0;
+      options.machine.id_aa64isar0 = isar0;
+      options.flags |= handoff::kNoDigestInstructions;
+      FakeHop hop(options);
+      ASSERT_TRUE(hop.Run().ok());
+      EXPECT_EQ(hop.machine().fp_trapped(), pfr0 == kNoAdvSimd);
+      EXPECT_EQ(hop.Slot(TimelineSlot::kDigest), 1U);
+    }
+  }
+}
+
+// Verified before reboot(2), just now: not again. Anything else than the right word, and a right
+// one that is too old, and the payload is verified as ever.
+TEST(Hop, EarlyVerificationCountsOnlyIfFresh) {
+  constexpr uint64_t kRight = handoff::EarlyWord(FakeHop::kStampValue);
+  constexpr uint64_t kTooLate = FakeHop::kStampValue + handoff::kEarlySeconds * 62'500'000;
+  const struct {
+    uint64_t word, entry_ticks;
+    bool early;
+  } kCases[] = {{kRight, 500, true},
+                {kRight, kTooLate - 1, true},
+                {kRight, kTooLate, false},
+                {kRight, FakeHop::kStampValue - 1, false},
+                {kRight ^ 1, 500, false},
+                {0, 500, false},
+                {FakeHop::kStampValue, 500, false}};
+  for (const bool mmu : {false, true}) {
+    for (const auto& c : kCases) {
+      for (const bool damaged : {false, true}) {
+        FakeHopOptions options;
+        options.mmu = mmu;
+        options.moved_pages = {};
+        options.flags |= handoff::kVerifyEarly;
+        options.early_word = c.word;
+        options.entry_ticks = c.entry_ticks;
+        FakeHop hop(options);
+        if (damaged) hop.machine().memory()[FakeHop::kArena + 5000] ^= std::byte{1};
+        hop.machine().Settle();
+        const HopFailure failure = hop.Run();
+        EXPECT_EQ(failure.ok(), c.early || !damaged);
+        if (!failure.ok() || damaged) continue;
+        EXPECT_THAT(hop.Problems(), IsEmpty());
+        EXPECT_EQ(hop.Slot(TimelineSlot::kDigest), c.early ? 0x201U : 1U);
+        EXPECT_EQ(hop.Slot(TimelineSlot::kBytesVerified) == 0, c.early);
+      }
+    }
+  }
+}
+
+TEST(Hop, EarlyVerificationNeedsAStampAndSha256) {
+  for (const auto kind : {DigestKind::kCrc32c, DigestKind::kSha256}) {
+    FakeHopOptions options;
+    options.digest_kind = kind;
+    FakeHop hop(options);
+    hop.header().flags |= handoff::kVerifyEarly;
+    if (kind == DigestKind::kSha256) hop.header().stamp = 0;
+    hop.Reseal();
+    EXPECT_EQ(hop.Run().code, FailureCode::kFlags);
   }
 }
 

@@ -17,6 +17,7 @@
 // - reservations: prints "ADDRESS SIZE" of each /memreserve/ entry of the running kernel's device
 // tree
 // - kexec load|unload: loads an image that is not khop's (it would loop for ever), or unloads any
+// - crash load|unload: the same of the crash image
 // - inject kill|ERRNO FIRST STEP COMMAND...: see inject.h
 // - name FILE MODEL: writes the running kernel's device tree with another model
 #include <fcntl.h>
@@ -246,6 +247,9 @@ int main(int argc, char** argv) {
   }
   if (verb == "kexec" && argc == 3) {
     return ForeignKexec(std::string_view(argv[2]) == "load");
+  }
+  if (verb == "crash" && argc == 3) {
+    return ForeignCrash(std::string_view(argv[2]) == "load");
   }
   if (verb == "inject" && argc > 5) {
     return Inject(argv + 2);

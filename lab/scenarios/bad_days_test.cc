@@ -14,7 +14,7 @@ class BadDays : public BadDayMachine {
   void ExpectBearsFailing(int error) {
     START_FIRST_MACHINE({});
     MakeSmallImage();
-    FailEverywhere("in-place", error, 199);
+    FailEverywhere("in-place", error, 499);
     if (!HasFailure()) ExpectHops();
   }
 
@@ -33,14 +33,14 @@ class BadDays : public BadDayMachine {
 TEST_F(BadDays, KilledInPlace) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("in-place", 97);
+  KillEverywhere("in-place", 199);
   if (!HasFailure()) ExpectHops();
 }
 
 TEST_F(BadDays, KilledInGather) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("gather", 311);
+  KillEverywhere("gather", 479);
   if (!HasFailure()) ExpectHops();
 }
 

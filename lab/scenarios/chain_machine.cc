@@ -15,9 +15,13 @@ std::string CommandLine(int hop) {
 }
 
 Result<GuestImage> MakeInitrd(const std::filesystem::path& path,
-                              const std::map<std::string, LabKernel>& kernels) {
+                              const std::map<std::string, LabKernel>& kernels,
+                              const std::function<Result<void>(Initramfs&)>& add) {
   Result<Initramfs> guest = BaseGuest();
   if (!guest) return std::unexpected(guest.error());
+  if (add) {
+    if (const Result<void> added = add(*guest); !added) return std::unexpected(added.error());
+  }
   guest->AddDirectory("modules");
   for (const auto& [name, kernel] : kernels) {
     guest->AddDirectory("modules/" + kernel.release);
@@ -45,7 +49,7 @@ void ChainMachine::StartChain(const ChainConfig& config) {
       MakeRunDirectory(std::string(info->test_suite_name()) + "." + info->name());
   MUST(directory);
   directory_ = *directory;
-  const Result<GuestImage> initrd = MakeInitrd(directory_ / "initrd.cpio", kernels_);
+  const Result<GuestImage> initrd = MakeInitrd(directory_ / "initrd.cpio", kernels_, config.add);
   MUST(initrd);
   initrd_ = *initrd;
   Initramfs disk;
@@ -56,7 +60,7 @@ void ChainMachine::StartChain(const ChainConfig& config) {
   Result<Machine> machine =
       Machine::Start({.kernel = kernels_[running_].image,
                       .initrd = initrd_.path,
-                      .command_line = CommandLine(0) + " khop_lab.nodigest",
+                      .command_line = CommandLine(0) + " khop_lab.nodigest " + config.append,
                       .cpu = config.cpu,
                       .machine = config.machine,
                       .memory_mib = config.memory_mib,
@@ -111,6 +115,22 @@ void ChainMachine::HopTo(const std::string& kernel, const std::string& route,
   proof_ = *std::move(proof);
   running_ = kernel;
   MountDisk();
+}
+
+Result<Facts> ChainMachine::HopBy(const std::string& kernel, const std::string& command) {
+  ++hops_;
+  const int pid = machine_.pid();
+  if (const Result<void> started = guest().Start(command); !started) {
+    return std::unexpected(started.error());
+  }
+  Result<Facts> after = guest().WaitUntilUp(Seconds(240));
+  if (!after) return after;
+  if (!machine_.running() || machine_.pid() != pid) {
+    return Fail("the machine is not the one that the hop began on");
+  }
+  running_ = kernel;
+  MountDisk();
+  return after;
 }
 
 }  // namespace khop::lab

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,6 +42,11 @@ struct ChainConfig {
   std::string machine = "virt,gic-version=3";
   int cpus = 1;
   int memory_mib = 1024;
+  // NOLINTBEGIN(readability-redundant-member-init): g++ wants them for designated initializers.
+  std::string append = {};  // to the first kernel's command line
+  // What else the initrd has.
+  std::function<Result<void>(Initramfs&)> add = {};
+  // NOLINTEND(readability-redundant-member-init)
 };
 
 class ChainMachine : public testing::Test {
@@ -52,6 +58,12 @@ class ChainMachine : public testing::Test {
   // the guest, hops by `route` and proves it.
   void HopTo(const std::string& kernel, const std::string& route, const std::string& arguments = "",
              const std::string& before_exec = "true");
+
+  // Hops by a command of the guest's shell that loads and starts `kernel`; returns what came up.
+  // Whether that is what was wanted is the caller's to judge, but that it came without a reset.
+  Result<Facts> HopBy(const std::string& kernel, const std::string& command);
+  const Initramfs::Written& initrd() const { return initrd_.written; }
+  const LabKernel& kernel(const std::string& name) const { return kernels_.at(name); }
 
   Machine& machine() { return machine_; }
   Guest& guest() { return *guest_; }

@@ -28,12 +28,24 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   directory_ = *directory;
   const Result<GuestImage> next =
       MakeNextGuest(directory_, config.next_padding, 2026,
-                    config.next_carries_kernel ? next_kernel_.image : std::filesystem::path());
+                    config.next_carries_kernel ? next_kernel_.image : std::filesystem::path(),
+                    config.next_with_makedumpfile);
+  if (!next && config.next_with_makedumpfile) {
+    GTEST_SKIP() << next.error().what;
+  }
   MUST(next);
   next_guest_ = *next;
+  if (!config.wrap.empty()) {
+    const Result<std::filesystem::path> wrapped =
+        WrapImage(config.wrap, next_kernel_.image, next_guest_.path, directory_);
+    if (!wrapped) {
+      GTEST_SKIP() << wrapped.error().what;
+    }
+    next_kernel_.image = *wrapped;
+  }
   const std::filesystem::path disk = config.on_disk ? directory_ / "disk.iso" : "";
   const Result<GuestImage> first =
-      MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path, kernel_, disk);
+      MakeFirstGuest(directory_, next_kernel_.image, next_guest_.path, kernel_, disk, config.files);
   MUST(first);
   std::vector<std::string> devices = config.extra_arguments;
   if (config.on_disk) {
@@ -81,6 +93,7 @@ void FirstMachine::TearDown() {
   std::filesystem::remove(directory_ / "first.cpio", error);
   std::filesystem::remove(directory_ / "next.cpio", error);
   std::filesystem::remove(directory_ / "disk.iso", error);
+  if (!config_.wrap.empty()) std::filesystem::remove(directory_ / config_.wrap, error);
   if (HasFailure()) {
     ADD_FAILURE() << "the console's last lines (all: " << machine_.console_log().string() << "):\n"
                   << machine_.ConsoleTail();

@@ -42,6 +42,9 @@ struct FirstMachineConfig {
   std::string next_kernel = "6.12";
   // Of the arm64 build tree, in the place of the next kernel.
   std::string next_program = {};  // NOLINT(readability-redundant-member-init)
+  // How /next/Image is wrapped (lab/images.sh); empty: not at all. A UKI or FIT has the initrd,
+  // too.
+  std::string wrap = {};  // NOLINT(readability-redundant-member-init)
   // UEFI firmware, and the kernel uses ACPI unless `machine` has it off; else QEMU's device tree.
   bool efi = false;
   std::string cpu = "cortex-a57";
@@ -50,15 +53,17 @@ struct FirstMachineConfig {
   int memory_mib = 1024;
   bool instruction_count = false;
   bool next_carries_kernel = false;  // the next guest has its own kernel at /next/Image
-  uint64_t next_padding = 0;         // bytes that do not compress, added to the next initrd
-  bool allow_reboot = false;         // a reset starts the first kernel again
-  bool on_disk = false;              // the next kernel and its initrd lie on a virtio disk
+  bool next_with_makedumpfile = false;
+  uint64_t next_padding = 0;  // bytes that do not compress, added to the next initrd
+  bool allow_reboot = false;  // a reset starts the first kernel again
+  bool on_disk = false;       // the next kernel and its initrd lie on a virtio disk
   // g++ wants the initializers for designated ones.
   // NOLINTBEGIN(readability-redundant-member-init)
   std::vector<std::string> extra_arguments = {};  // of QEMU
   std::string append = {};                        // to the first kernel's command line
   TreeEdit edit_tree = {};                        // of the machine's device tree
   std::vector<std::string> drivers = {};          // modules, in the guest /drivers/NAME.ko
+  std::vector<GuestFile> files = {};              // more for the first guest
   // NOLINTEND(readability-redundant-member-init)
 };
 

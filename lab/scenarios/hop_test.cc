@@ -123,6 +123,24 @@ TEST_F(Hop, ToTheBenchmark) {
   EXPECT_EQ(end->reason, EndReason::kGuestPowerOff);
 }
 
+// Verified by khop exec, and not again in the blackout.
+TEST_F(Hop, VerifiedEarly) {
+  START_FIRST_MACHINE({});
+  MUST(Load("--verify early"));
+  const Result<HopProof> proof =
+      ProveHop(machine(), guest(), Expected(), [](Guest& g) { return g.Start("khop exec --now"); });
+  MUST(proof);
+  EXPECT_EQ(proof->report.value("digest", ""), "early");
+  EXPECT_EQ(proof->report.value("bytes_verified", uint64_t{1}), 0u);
+}
+
+// Without khop exec nobody has verified it: the relocator does, and finds the flipped bit.
+TEST_F(Hop, EarlyWithoutExecIsVerifiedInTheBlackout) {
+  START_FIRST_MACHINE({});
+  MUST(Load("--verify early"));
+  ExpectChangedBitResets("kernel", 0.4);
+}
+
 TEST_F(Hop, CrcDigest) {
   START_FIRST_MACHINE({});
   MUST(Load("--verify crc32c"));

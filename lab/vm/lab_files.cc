@@ -78,6 +78,46 @@ Result<std::filesystem::path> FindEfiFirmware() {
   return path;
 }
 
+Result<std::filesystem::path> WrapImage(const std::string& name, const std::filesystem::path& image,
+                                        const std::filesystem::path& initrd,
+                                        const std::filesystem::path& directory) {
+  const std::string command = std::string(KHOP_LAB_SOURCE) + "/images.sh " + image.string() + " " +
+                              directory.string() + " " + initrd.string() + " -- " + name;
+  // The paths are the lab's own.
+  const int status = std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
+  const std::filesystem::path made = directory / name;
+  if (status != 0 || !std::filesystem::exists(made)) {
+    return Fail("lab/images.sh did not make " + name + ": see its output");
+  }
+  return made;
+}
+
+Result<void> AddKexecTools(Initramfs& guest, std::string* package) {
+  const std::filesystem::path directory = LabDirectory() / "kexec-tools";
+  std::ifstream version(directory / "version");
+  std::string name;
+  if (!std::getline(version, name)) {
+    return Fail("the lab has no kexec-tools (cmake -P lab/fetch.cmake says why)");
+  }
+  if (package != nullptr) *package = name;
+  guest.AddDirectory("kexec-tools");
+  guest.AddFile("kexec-tools/kexec", directory / "kexec", 0755);
+  guest.AddDirectory("khop");
+  guest.AddSymlink("khop/kexec", "/bin/khop");
+  // Where the program looks for its loader and its libraries.
+  constexpr const char* kLoader = "ld-linux-aarch64.so.1";
+  const std::string libraries = "lib/aarch64-linux-gnu/";
+  guest.AddDirectory("lib");
+  guest.AddDirectory("lib/aarch64-linux-gnu");
+  guest.AddSymlink(std::string("lib/") + kLoader, "aarch64-linux-gnu/" + std::string(kLoader));
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(directory / "lib", error)) {
+    guest.AddFile(libraries + file.path().filename().string(), file.path(), 0755);
+  }
+  if (error) return Fail("cannot read " + directory.string() + ": " + error.message());
+  return {};
+}
+
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
   std::filesystem::path directory = LabDirectory() / "run" / name;
   std::error_code error;
@@ -117,11 +157,31 @@ Result<Initramfs> BaseGuest(bool with_khop) {
   return guest;
 }
 
+Result<void> AddMakedumpfile(Initramfs& guest) {
+  const std::filesystem::path directory = LabDirectory() / "makedumpfile";
+  std::error_code error;
+  guest.AddDirectory("lib");
+  for (const auto& entry : std::filesystem::directory_iterator(directory / "lib", error)) {
+    guest.AddFile("lib/" + entry.path().filename().string(), entry.path(), 0755);
+  }
+  if (error || !Exists(directory / "makedumpfile")) {
+    return Fail("the lab has no makedumpfile (cmake -P lab/fetch.cmake says why)");
+  }
+  guest.AddFile("bin/makedumpfile", directory / "makedumpfile", 0755);
+  return {};
+}
+
 Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_t padding,
-                                 uint64_t seed, const std::filesystem::path& kernel) {
+                                 uint64_t seed, const std::filesystem::path& kernel,
+                                 bool with_makedumpfile) {
   Result<Initramfs> guest = BaseGuest();
   if (!guest) {
     return std::unexpected(guest.error());
+  }
+  if (with_makedumpfile) {
+    if (const Result<void> added = AddMakedumpfile(*guest); !added) {
+      return std::unexpected(added.error());
+    }
   }
   if (padding != 0) {
     guest->AddPadding("padding", padding, seed);
@@ -141,7 +201,8 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
                                   const std::filesystem::path& next_initrd, const LabKernel& kernel,
-                                  const std::filesystem::path& disk) {
+                                  const std::filesystem::path& disk,
+                                  const std::vector<GuestFile>& files) {
   // Of a small memory khop itself would be a good part.
   Result<Initramfs> guest = BaseGuest(disk.empty());
   if (!guest) {
@@ -151,16 +212,16 @@ Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
     guest->AddFile("next/Image", next_kernel);
     guest->AddFile("next/initrd", next_initrd);
   } else {
-    Initramfs files;
-    files.AddFile("Image", next_kernel);
-    files.AddFile("initrd", next_initrd);
+    Initramfs on_disk;
+    on_disk.AddFile("Image", next_kernel);
+    on_disk.AddFile("initrd", next_initrd);
     const Result<std::filesystem::path> khop = FindGuestFile("khop");
     if (!khop) {
       return std::unexpected(khop.error());
     }
-    files.AddFile("khop", *khop, 0755);
+    on_disk.AddFile("khop", *khop, 0755);
     guest->AddSymlink("bin/khop", "/next/khop");
-    if (const Result<void> written = files.WriteDisk(disk); !written) {
+    if (const Result<void> written = on_disk.WriteDisk(disk); !written) {
       return std::unexpected(written.error());
     }
     guest->AddDirectory("modules");
@@ -169,6 +230,12 @@ Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
           AddModule(*guest, "modules/" + std::to_string(i), kernel.modules[i]);
       if (!added) return std::unexpected(added.error());
     }
+  }
+  if (!files.empty()) guest->AddDirectory("lib");
+  for (const GuestFile& file : files) {
+    const Result<std::filesystem::path> source = FindGuestFile(file.name);
+    if (!source) return std::unexpected(source.error());
+    guest->AddFile(file.path, *source, 0755);
   }
   guest->AddDirectory("drivers");
   for (const std::filesystem::path& driver : kernel.drivers) {

@@ -35,6 +35,20 @@ Result<std::filesystem::path> FindGuestFile(const std::string& name);
 // UEFI firmware for QEMU's virt machine (-bios); fails when lab/fetch.cmake could not get it.
 Result<std::filesystem::path> FindEfiFirmware();
 
+// Adds Debian's makedumpfile and its libraries to a guest; fails when lab/fetch.cmake could not get
+// it.
+Result<void> AddMakedumpfile(Initramfs& guest);
+
+// `image` in another wrapping (lab/images.sh has the names), in `directory`; with `initrd` in those
+// that take one. Fails when a tool is missing.
+Result<std::filesystem::path> WrapImage(const std::string& name, const std::filesystem::path& image,
+                                        const std::filesystem::path& initrd,
+                                        const std::filesystem::path& directory);
+
+// Puts the lab's kexec-tools into a guest as /kexec-tools/kexec, and khop as /khop/kexec; `package`
+// gets its version. Fails when lab/fetch.cmake could not get it.
+Result<void> AddKexecTools(Initramfs& guest, std::string* package = nullptr);
+
 // Where a run of this name keeps its console log and images; made empty.
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name);
 
@@ -49,17 +63,25 @@ struct GuestImage {
   Initramfs::Written written;
 };
 Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_t padding,
-                                 uint64_t seed, const std::filesystem::path& kernel = {});
+                                 uint64_t seed, const std::filesystem::path& kernel = {},
+                                 bool with_makedumpfile = false);
+
+// A file of the host for a guest; `name` is one of FindGuestFile().
+struct GuestFile {
+  std::string path;  // in the guest
+  std::string name;
+};
 
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
 // /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has
 // the modules of `kernel` for it: kMountDisk mounts it at /next. `kernel.drivers` become
-// /drivers/NAME.ko.
+// /drivers/NAME.ko. `files` come on top.
 Result<GuestImage> MakeFirstGuest(const std::filesystem::path& directory,
                                   const std::filesystem::path& next_kernel,
                                   const std::filesystem::path& next_initrd,
                                   const LabKernel& kernel = {},
-                                  const std::filesystem::path& disk = {});
+                                  const std::filesystem::path& disk = {},
+                                  const std::vector<GuestFile>& files = {});
 
 // For the guest's shell.
 inline constexpr const char* kMountDisk =

@@ -79,8 +79,51 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "no-route", "no route can take the kernel to its place"};
     case ExitCode::kSystemCall:
       return {code, "system-call", "a system call failed unexpectedly"};
+    case ExitCode::kNoReservation:
+      return {code, "no-reservation", "no memory is reserved for a crash kernel (crashkernel=)"};
+    case ExitCode::kReservationTooSmall:
+      return {code, "reservation-too-small", "the crash reservation has too little room"};
+    case ExitCode::kCrashSlotTaken:
+      return {code, "crash-slot-taken", "somebody else's crash kernel is loaded"};
+    case ExitCode::kCrashNoRoom:
+      return {code, "crash-no-room", "the crash kernel would have no memory left to run in"};
+    case ExitCode::kBadRegion:
+      return {code, "bad-region", "there is no usable memory between --mem-min and --mem-max"};
+    case ExitCode::kKexecFileNotBuilt:
+      return {code, "kexec-file-not-built",
+              "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE)"};
+    case ExitCode::kSignature:
+      return {code, "signature", "the running kernel does not accept the kernel's signature"};
+    case ExitCode::kImaPolicy:
+      return {code, "ima-policy", "IMA's policy does not accept a file"};
+    case ExitCode::kRouteOption:
+      return {code, "route-option", "the route cannot honour an option"};
+    case ExitCode::kHalfOfMemory:
+      return {code, "half-of-memory", "the kernel takes no image larger than half of the memory"};
     case ExitCode::kInternal:
       return {code, "internal", "a fault in khop: please report it"};
+    case ExitCode::kDamagedImage:
+      return {code, "damaged-image", "a kernel's container or compressed data is damaged"};
+    case ExitCode::kUnsupportedImage:
+      return {code, "unsupported-image", "a kernel is packed in a way that khop does not unpack"};
+    case ExitCode::kTooLarge:
+      return {code, "too-large", "a kernel unpacks to more than it says, or than memory holds"};
+    case ExitCode::kOtherArchitecture:
+      return {code, "other-architecture", "a kernel or entry is for another architecture"};
+    case ExitCode::kNoEntry:
+      return {code, "no-entry", "there is no such boot entry, or none at all"};
+    case ExitCode::kBadEntry:
+      return {code, "bad-entry", "a boot entry cannot be understood"};
+    case ExitCode::kNoSandbox:
+      return {code, "no-sandbox", "files cannot be read safely: the kernel has no seccomp"};
+    case ExitCode::kUnpackerDied:
+      return {code, "unpacker-died", "the process that reads an image died; nothing was loaded"};
+    case ExitCode::kCannotHop:
+      return {code, "cannot-hop", "doctor: something stands in the way of a hop"};
+    case ExitCode::kHopUnknown:
+      return {code, "hop-unknown", "doctor: what decides could not be read (run it as root)"};
+    case ExitCode::kBadCapture:
+      return {code, "bad-capture", "a capture is damaged, incomplete or of another version"};
   }
   return {code, {}, {}};
 }

@@ -54,7 +54,30 @@ enum class ExitCode : int {
   kNoRoute = 33,
 
   kSystemCall = 40,
+  kNoReservation = 50,
+  kReservationTooSmall = 51,
+  kCrashSlotTaken = 52,
+  kCrashNoRoom = 53,
+  kBadRegion = 54,
+
+  kKexecFileNotBuilt = 60,
+  kSignature = 61,
+  kImaPolicy = 62,
+  kRouteOption = 63,
+  kHalfOfMemory = 64,
   kInternal = 70,
+
+  kDamagedImage = 80,
+  kUnsupportedImage = 81,
+  kTooLarge = 82,
+  kOtherArchitecture = 83,
+  kNoEntry = 84,
+  kBadEntry = 85,
+  kNoSandbox = 86,
+  kUnpackerDied = 87,
+  kCannotHop = 90,
+  kHopUnknown = 91,
+  kBadCapture = 92,
 };
 
 struct ExitCodeInfo {

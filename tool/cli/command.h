@@ -12,15 +12,33 @@
 
 namespace khop::cli {
 
-enum class Verb : uint8_t { kLoad, kExec, kUnload, kStatus, kPlan, kReport, kHelp };
+enum class Verb : uint8_t {
+  kLoad,
+  kExec,
+  kUnload,
+  kStatus,
+  kPlan,
+  kInspect,
+  kReport,
+  kDoctor,
+  kCapture,
+  kHelp
+};
 
 struct Command {
   Verb verb = Verb::kHelp;
   load::LoadOptions load;  // load, plan; no kernel: plan of what is loaded
   bool now = false;        // exec
+  bool crash = false;      // load, unload: the kernel that a panic starts
+  bool park_cpus = false;  // exec, with now
   bool json = false;
   bool verbose = false;
-  std::string topic;  // help: a verb, "exit-codes" or nothing
+  bool diff_dtb = false;  // plan
+  std::string svg;        // plan, report: a file to write
+  std::string from;       // plan, report, doctor: the directory of a capture
+  std::string directory;  // capture
+  std::string file;       // inspect
+  std::string topic;      // help: a verb, "exit-codes" or nothing
 };
 
 // What was asked for: a command, or text for standard output (--help, --version).

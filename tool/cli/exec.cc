@@ -5,7 +5,9 @@
 namespace khop::cli {
 
 Result<void> RunExec(Context& context, const Command& command) {
-  const auto mode = command.now ? load::ExecMode::kNow : load::ExecMode::kOrderly;
+  const auto mode = command.park_cpus ? load::ExecMode::kParked
+                    : command.now     ? load::ExecMode::kNow
+                                      : load::ExecMode::kOrderly;
   auto done = load::Exec(context.system, mode, MakeProgress(context, command));
   if (done) {
     context.out << (command.json ? "{\"schema\": 1, \"shutting_down\": true}\n"

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include <malloc.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tool/cli/cli.h"
@@ -21,5 +26,24 @@ int main(int argc, char** argv) {
 #if defined(__aarch64__)
   context.blob = khop::relocator::Blob();
 #endif
-  return khop::cli::Run(context, std::vector<std::string>(argv + 1, argv + argc));
+  const auto set = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return value != nullptr && *value != '\0';
+  };
+  const auto is = [](const char* name, const char* word) {
+    const char* const value = std::getenv(name);
+    return value != nullptr && std::strstr(value, word) != nullptr;
+  };
+  // no-color.org; a dumb terminal knows no colours.
+  const bool plain = set("NO_COLOR") || is("TERM", "dumb") || !set("TERM");
+  context.style.colour = isatty(STDOUT_FILENO) == 1 && !plain;
+  const char* const locale = set("LC_ALL") ? "LC_ALL" : set("LC_CTYPE") ? "LC_CTYPE" : "LANG";
+  context.style.unicode = isatty(STDOUT_FILENO) == 1 && (is(locale, "UTF-8") || is(locale, "utf8"));
+  context.err_is_terminal = isatty(STDERR_FILENO) == 1 && !is("TERM", "dumb");
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const std::string_view name = argc > 0 ? argv[0] : "";
+  if (name.substr(name.rfind('/') + 1) == khop::cli::kKexec) {
+    arguments.insert(arguments.begin(), khop::cli::kKexec);
+  }
+  return khop::cli::Run(context, arguments);
 }

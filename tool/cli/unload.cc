@@ -5,7 +5,8 @@
 namespace khop::cli {
 
 Result<void> RunUnload(Context& context, const Command& command) {
-  const auto done = load::Unload(context.system);
+  const auto done =
+      command.crash ? load::UnloadCrash(context.system) : load::Unload(context.system);
   if (!done) return Forward(done);
   if (command.json) {
     context.out << "{\"schema\": 1, \"unloaded\": " << (*done ? "true" : "false") << "}\n";

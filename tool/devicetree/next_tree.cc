@@ -43,6 +43,49 @@ std::string_view WhyStale(std::string_view name) {
   return "of an earlier kernel";
 }
 
+// (address, size) pairs in the root's cells; nothing if they do not fit.
+std::optional<std::vector<std::byte>> RangesValue(const Tree& tree,
+                                                  std::span<const PhysRange> ranges) {
+  std::vector<std::byte> value;
+  for (const PhysRange& range : ranges) {
+    for (const auto& [number, cells] : {std::pair{range.start.value, AddressCells(tree, 0)},
+                                        std::pair{range.size, SizeCells(tree, 0)}}) {
+      if (cells == 0 || cells > 2 || (cells == 1 && number > UINT32_MAX)) return std::nullopt;
+      const std::vector<std::byte> bytes = Cell64(number);
+      value.insert(value.end(), bytes.end() - cells * ptrdiff_t{4}, bytes.end());
+    }
+  }
+  return value;
+}
+
+std::string Show(std::span<const PhysRange> ranges) {
+  std::string text;
+  for (const PhysRange& range : ranges) {
+    text += (text.empty() ? "" : ", ") + Hex(range.start.value) + " " + Hex(range.size);
+  }
+  return text;
+}
+
+// Errors: kBadDeviceTree.
+Result<void> AddCaptureProperties(const Tree& tree, const NextTreeOptions& options,
+                                  std::vector<NewProperty>& added) {
+  std::vector<PhysRange> header;
+  if (options.elf_core_header) header.push_back(*options.elf_core_header);
+  for (const auto& [name, ranges] :
+       {std::pair{"linux,elfcorehdr", header},
+        std::pair{"linux,usable-memory-range", options.usable_memory}}) {
+    if (ranges.empty()) continue;
+    auto value = RangesValue(tree, ranges);
+    if (!value) {
+      return Fail(ExitCode::kBadDeviceTree, tree.name(),
+                  "its root has too few cells for the address of " + std::string(name),
+                  "give another one with --dtb");
+    }
+    added.push_back({name, *std::move(value), Show(ranges), false});
+  }
+  return {};
+}
+
 std::vector<NewProperty> NewProperties(const NextTreeOptions& options) {
   std::vector<NewProperty> added;
   added.push_back({"bootargs", StringValue(options.command_line),
@@ -164,7 +207,8 @@ Result<NextTree> BuildNextTree(const Tree& running, const NextTreeOptions& optio
   }
 
   std::optional<size_t> chosen = running.FindChild(0, "chosen");
-  const std::vector<NewProperty> added = NewProperties(options);
+  std::vector<NewProperty> added = NewProperties(options);
+  if (const auto more = AddCaptureProperties(running, options, added); !more) return Forward(more);
   NextTree next;
   CompareChosen(running, chosen, added, next.changes);
   const std::vector<PhysRange> stale =

@@ -29,6 +29,9 @@ struct NextTreeOptions {
   std::string route;                          // /chosen/khop,route; empty: none
   std::string from;                           // /chosen/khop,from: the running kernel's release
   std::vector<PhysRange> extra_reservations;  // added to /memreserve/ unless they are there already
+  // Of a capture kernel: the dead kernel's ELF core header, and the memory that it may use.
+  std::optional<PhysRange> elf_core_header;
+  std::vector<PhysRange> usable_memory;
 };
 
 struct NextTree {

@@ -60,6 +60,31 @@ NextTreeOptions SomeOptions() {
   return options;
 }
 
+TEST(NextTree, TellsACaptureKernelOfItsMemory) {
+  NextTreeOptions options = SomeOptions();
+  options.elf_core_header = PhysRange{{0x1'2fff'0000}, 0x1000};
+  options.usable_memory = {{{0x1'2000'0000}, 0x1000'0000}, {{0xf000'0000}, 0x800'0000}};
+  const auto next = BuildNextTree(Compile(kUsed), options);
+  ASSERT_TRUE(next) << next.error().message;
+  EXPECT_EQ(Chosen(next->bytes, "linux,elfcorehdr"),
+            std::string("\0\0\0\x01\x2f\xff\0\0\0\0\0\0\0\0\x10\0", 16));
+  EXPECT_EQ(Chosen(next->bytes, "linux,usable-memory-range"),
+            std::string("\0\0\0\x01\x20\0\0\0\0\0\0\0\x10\0\0\0"
+                        "\0\0\0\0\xf0\0\0\0\0\0\0\0\x08\0\0\0",
+                        32));
+  // The root's cells are what the kernel reads it by.
+  options.elf_core_header->start = {0x4fff'0000};
+  options.usable_memory = {{{0x4000'0000}, 0x1000'0000}};
+  const Tree small = Compile("/ { #address-cells = <1>; #size-cells = <1>; chosen {}; };");
+  const auto narrow = BuildNextTree(small, options);
+  ASSERT_TRUE(narrow) << narrow.error().message;
+  EXPECT_EQ(Chosen(narrow->bytes, "linux,elfcorehdr"), std::string("\x4f\xff\0\0\0\0\x10\0", 8));
+  options.usable_memory = {{{0x1'4000'0000}, 0x1000'0000}};
+  const auto refused = BuildNextTree(small, options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ExitCode::kBadDeviceTree);
+}
+
 TEST(NextTree, SetsWhatTheNextKernelNeeds) {
   const auto blob = QemuBlob("gic-version=3");
   const auto next = BuildNextTree(*Tree::Parse(blob, "qemu"), SomeOptions());

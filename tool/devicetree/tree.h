@@ -42,6 +42,7 @@ class Tree {
   Tree& operator=(Tree&&) = default;
 
   const std::string& name() const { return name_; }
+  std::span<const std::byte> blob() const { return blob_; }
   const std::vector<Node>& nodes() const { return nodes_; }  // never empty: [0] is the root
   const std::vector<PhysRange>& memory_reservations() const { return reservations_; }
   uint32_t boot_cpu() const { return boot_cpu_; }

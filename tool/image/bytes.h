@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Little-endian numbers at an offset of a file's first bytes. Reading past the end gives nothing.
+// Numbers at an offset of a file's first bytes. Reading past the end gives nothing.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,17 @@ std::optional<T> ReadLittle(std::span<const std::byte> bytes, uint64_t offset) {
     value = static_cast<T>(sizeof(T) == 1 ? b : (static_cast<uint64_t>(value) << 8 | b));
   }
   return value;
+}
+
+// The same for a big-endian number.
+template <class T>
+std::optional<T> ReadBig(std::span<const std::byte> bytes, uint64_t offset) {
+  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) return std::nullopt;
+  uint64_t value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i) {
+    value = value << 8 | std::to_integer<uint64_t>(bytes[static_cast<size_t>(offset) + i]);
+  }
+  return static_cast<T>(value);
 }
 
 // Whether `text` stands at `offset`.

@@ -14,9 +14,10 @@ namespace khop::image {
 inline constexpr uint16_t kPeMachineArm64 = 0xaa64;
 
 struct PeSection {
-  std::string name;          // at most 8 bytes, without trailing NULs
-  uint32_t file_offset = 0;  // PointerToRawData
-  uint32_t file_bytes = 0;   // SizeOfRawData
+  std::string name;           // at most 8 bytes, without trailing NULs
+  uint32_t file_offset = 0;   // PointerToRawData
+  uint32_t file_bytes = 0;    // SizeOfRawData
+  uint32_t memory_bytes = 0;  // VirtualSize; of object files 0
 };
 
 struct PeHeaders {

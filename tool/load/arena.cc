@@ -60,6 +60,7 @@ Arena::Arena(Arena&& other) noexcept
     : system_(other.system_),
       record_(std::move(other.record_)),
       mappings_(std::exchange(other.mappings_, {})),
+      staged_(std::move(other.staged_)),
       runs_(std::move(other.runs_)),
       grown_(std::move(other.grown_)),
       shared_(std::move(other.shared_)),
@@ -67,6 +68,7 @@ Arena::Arena(Arena&& other) noexcept
       keep_(std::exchange(other.keep_, true)) {}
 
 Arena::~Arena() {
+  if (!staged_.empty()) return;
   if (!keep_) GiveBack();
   for (std::byte* const mapping : mappings_) {
     if (mapping != nullptr) (void)system_->ShmDetach(mapping);
@@ -137,6 +139,20 @@ Result<Arena> Arena::Adopt(System& system, const ArenaRecord& record, uint64_t* 
   return arena;
 }
 
+Arena Arena::Stage(System& system, const std::vector<PhysRange>& destinations) {
+  Arena arena(system);
+  arena.keep_ = true;
+  std::vector<Extent> extents;
+  for (const PhysRange& range : destinations) {
+    const auto segment = static_cast<uint32_t>(arena.staged_.size());
+    arena.mappings_.push_back(arena.staged_.emplace_back(range.size).data());
+    arena.record_.segments.push_back({.size = range.size, .page_size = range.size});
+    extents.push_back({0, range.size, range.start, range.start, segment});
+  }
+  arena.SetExtents(std::move(extents));
+  return arena;
+}
+
 Result<Arena> Arena::Open(System& system, const ArenaRecord& record) {
   uint64_t moved = 0;
   auto arena = Adopt(system, record, &moved);
@@ -176,6 +192,12 @@ std::span<std::byte> Arena::At(PhysRange range) const {
   });
   assert(bytes.size() == range.size);
   return bytes;
+}
+
+std::span<const std::byte> Arena::Staged(PhysAddr destination) const {
+  const auto extent = std::ranges::find(extents(), destination, &Extent::destination);
+  assert(extent != extents().end());
+  return staged_[extent->segment];
 }
 
 void Arena::CleanToPoc() const {

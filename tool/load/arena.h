@@ -98,6 +98,10 @@ class Arena {
   // now and the destinations of before. Errors: kArenaGone.
   static Result<Arena> Adopt(system::System& system, const ArenaRecord& record, uint64_t* moved);
 
+  // Memory of this process for bytes that the kernel will copy to `destinations`: an arena for as
+  // long as it is filled, of no physical address that counts.
+  static Arena Stage(system::System& system, const std::vector<PhysRange>& destinations);
+
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&&) = delete;
   // Unmaps. An arena that was created and not kept is given back.
@@ -118,6 +122,8 @@ class Arena {
                        const std::function<Result<void>(std::span<std::byte>)>& use) const;
   // The mapped bytes that belong at a range that lies in one page.
   std::span<std::byte> At(PhysRange range) const;
+  // Of Stage(): all that goes to the range that begins at `destination`.
+  std::span<const std::byte> Staged(PhysAddr destination) const;
   // Cleans every held byte to the point of coherency.
   void CleanToPoc() const;
 
@@ -140,7 +146,8 @@ class Arena {
 
   system::System* system_;
   ArenaRecord record_;
-  std::vector<std::byte*> mappings_;  // one for each segment; null if not mapped
+  std::vector<std::byte*> mappings_;            // one for each segment; null if not mapped
+  std::vector<std::vector<std::byte>> staged_;  // of Stage(): what is mapped
   std::vector<PhysAddr> runs_;
   PoolRecords grown_;             // as the pools were
   std::vector<uint64_t> shared_;  // sizes whose pool had free pages of somebody else

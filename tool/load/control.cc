@@ -28,6 +28,7 @@ plan::Hop MakeHop(system::System& system, const Prepared& prepared, const LoadOp
   plan::Hop hop;
   hop.digest_kind = options.digest;
   hop.flags = handoff::kLinuxImage;
+  if (options.early) hop.flags |= handoff::kVerifyEarly;
   hop.granule_shift = prepared.granule_shift;
   hop.pa_bits = prepared.pa_bits;
   hop.last_words = prepared.last_words;

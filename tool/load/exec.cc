@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT
 // What happens to a loaded kernel: looked at, started, given back.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "tool/load/gather.h"
+#include "tool/load/held.h"
 #include "tool/load/load.h"
+#include "tool/load/reserved.h"
 #include "tool/load/routes.h"
 #include "tool/load/session.h"
+#include "tool/system/cpus.h"
 #include "tool/system/kexec_state.h"
 #include "tool/system/numa.h"
 
@@ -21,7 +26,85 @@ std::unexpected<Failure> NothingLoaded() {
   return Fail(ExitCode::kNothingLoaded, "khop", "no kernel is loaded", "load one with khop load");
 }
 
-void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
+Result<void> Jump(System& system) {
+  const auto rebooted = system.Reboot(system::RebootMode::kKexec);
+  if (!rebooted) {
+    return FailErrno(ExitCode::kSystemCall, "reboot", rebooted.error().value,
+                     "the kernel is still loaded; look at the kernel log");
+  }
+  return {};
+}
+
+// What the crash slot has, and whose it is.
+Result<report::CrashStatus> GetCrash(System& system, const State& state) {
+  report::CrashStatus crash;
+  const auto loaded = system::CrashLoaded(system);
+  if (!loaded) return Forward(loaded);
+  const auto map = system::ReadMemoryMap(system);
+  if (!map) return Forward(map);
+  for (const PhysRange& range : map->crash) {
+    crash.reservation.push_back({"reservation", range.start.value, range.size, 0});
+  }
+  if (!*loaded) {
+    if (state.crash) crash.note = "another tool has unloaded the one that khop loaded";
+    return crash;
+  }
+  if (state.crash_unsure) {
+    crash.loaded_by = report::LoadedBy::kOther;
+    crash.note = "by a khop that died at it, or by another tool";
+    return crash;
+  }
+  if (!state.crash) {
+    crash.loaded_by = report::LoadedBy::kOther;
+    return crash;
+  }
+  crash.loaded_by = report::LoadedBy::kKhop;
+  crash.loaded_at = state.crash->loaded_at;
+  crash.kernel = state.crash->plan.kernel.path;
+  crash.kernel_version = state.crash->plan.kernel_version;
+  crash.initrds = state.crash->initrds;
+  crash.command_line = state.crash->command_line;
+  crash.entry = state.crash->plan.control.start;
+  crash.segments = state.crash->plan.segments;
+  crash.with_payload = state.crash->with_payload;
+  return crash;
+}
+
+void AddReservedChecks(System& system, const State& state, report::Status& status) {
+  const auto sound = CheckReserved(system, state);
+  status.checks.push_back({"reservation", sound.has_value(),
+                           sound ? "it covers the payload, and the crash slot is as khop left it"
+                                 : Reason(sound.error())});
+}
+
+// Lockdown leaves alone what the kernel has checked itself.
+Result<void> CheckLockdown(System& system, const Loaded& loaded) {
+  if (loaded.plan.route == "file" || !system::LockedDown(system)) return {};
+  return Fail(
+      ExitCode::kLockdown, "khop exec",
+      "kernel lockdown is in force since the load, and no signature of what is loaded was checked",
+      "reboot by firmware");
+}
+
+void AddHeldChecks(System& system, const Loaded& loaded, report::Status& status) {
+  const auto still = CheckStillLoaded(system);
+  status.checks.push_back(
+      {"image", still.has_value(),
+       still ? "the running kernel holds one, out of reach" : Reason(still.error())});
+  if (const auto lockdown = CheckLockdown(system, loaded); !lockdown) {
+    status.checks.push_back({"lockdown", false, "in force since the load; exec will refuse"});
+  }
+  status.notes.emplace_back(
+      "the kernel tells nobody whose image it holds; exec loads the files once more");
+}
+
+void AddChecks(System& system, const State& state, report::Status& status) {
+  const Loaded& loaded = *state.current;
+  if (HeldByKernel(loaded)) {
+    AddHeldChecks(system, loaded, status);
+    return;
+  }
+  const bool reserved = loaded.plan.route == kReservedRoute;
   uint64_t moved = 0;
   const auto arena = AdoptLoaded(system, loaded, &moved);
   if (!arena) {
@@ -48,7 +131,9 @@ void AddChecks(System& system, const Loaded& loaded, report::Status& status) {
     }
     status.checks.push_back({"destinations", trouble && (trouble->empty() || allowed), detail});
   }
-  if (loaded.verified.empty()) {
+  if (reserved) {
+    AddReservedChecks(system, state, status);
+  } else if (loaded.verified.empty()) {
     status.notes.emplace_back("loaded with --verify none: contents cannot be checked");
   } else {
     const auto contents = CheckContents(system, loaded, *arena);
@@ -81,7 +166,9 @@ Result<report::Plan> LoadedPlan(System& system) {
   const auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (!session->state().current) return NothingLoaded();
-  return session->state().current->plan;
+  report::Plan plan = session->state().current->plan;
+  plan.addresses = "loaded";
+  return plan;
 }
 
 Result<report::Status> GetStatus(System& system) {
@@ -89,11 +176,12 @@ Result<report::Status> GetStatus(System& system) {
   if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
   const auto in_kernel = system::KexecLoaded(system);
   if (!in_kernel) return Forward(in_kernel);
-  status.crash_loaded =
-      system::ReadNumber(system, "/sys/kernel/kexec_crash_loaded").value_or(0) != 0;
   const auto session = Session::Open(system);
   if (!session) return Forward(session);
   const State& state = session->state();
+  auto crash = GetCrash(system, state);
+  if (!crash) return Forward(crash);
+  status.crash = *std::move(crash);
   if (state.pending) {
     status.checks.push_back(
         {"leftovers", false, "a khop died at work; the next load or unload cleans up"});
@@ -130,16 +218,53 @@ Result<report::Status> GetStatus(System& system) {
   status.bytes_to_move = loaded.plan.bytes_to_move;
   status.moves = loaded.plan.moves;
   status.digest = loaded.plan.digest;
-  AddChecks(system, loaded, status);
+  AddChecks(system, state, status);
   return status;
 }
 
 Result<bool> Unload(System& system) {
-  if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
+  if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
+  if (const auto checked = system::CheckKexec(system); !checked) {
+    // What kexec_file_load has loaded it can unload, lockdown or not.
+    const ExitCode code = checked.error().code;
+    const bool other = code == ExitCode::kLockdown || code == ExitCode::kKexecNotBuilt;
+    if (!other || !system::CheckKexecFile(system)) return Forward(checked);
+  }
   return Session::ClearAll(system);
 }
 
-Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
+Result<void> Leave(System& system, Leaving leaving) {
+  if (leaving.sync) system.Sync();
+  if (leaving.interfaces_down) (void)system.TakeInterfacesDown();
+  return Jump(system);
+}
+
+namespace {
+
+// What is loaded may be started when loading has been turned off since.
+bool MayStartUnseen(ExitCode code) {
+  return code == ExitCode::kKexecDisabled || code == ExitCode::kLoadLimit ||
+         code == ExitCode::kLockdown;
+}
+
+Result<void> MakeHeldSound(System& system, Session& session, const Progress& progress) {
+  if (const auto still = CheckStillLoaded(system); !still) return still;
+  progress("loading the files once more");
+  if (const auto again = LoadHeldAgain(system, session, progress); !again) {
+    // Where memory is short the image that is there has to do as well.
+    const ExitCode code = again.error().code;
+    if (!MayStartUnseen(code) && code != ExitCode::kNoMemory) return again;
+    if (session.state().pending) {
+      if (const auto cancelled = session.CancelBuild(); !cancelled) return cancelled;
+    }
+    progress(again.error().message + "; taking what is loaded for khop's own");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leaving leaving) {
   // Not CheckKexec: what is loaded may be started when loading has been turned off since.
   if (const auto machine = system::CheckMachine(system); !machine) return machine;
   system::PreferBootNode(system);
@@ -147,14 +272,13 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return recovered;
   if (!session->state().current) return NothingLoaded();
-  if (system::LockedDown(system)) {
-    return Fail(
-        ExitCode::kLockdown, "khop exec",
-        "kernel lockdown is in force since the load, and what is loaded lies in memory that "
-        "root can write",
-        "reboot by firmware");
+  if (const auto open = CheckLockdown(system, *session->state().current); !open) return open;
+  const bool held = HeldByKernel(*session->state().current);
+  if (held) {
+    if (const auto sound = MakeHeldSound(system, *session, progress); !sound) return sound;
+  } else if (const auto shm = system::CheckSharedMemory(system, 0); !shm) {
+    return shm;
   }
-  if (const auto shm = system::CheckSharedMemory(system, 0); !shm) return shm;
   if (session->state().current->plan.route == "gather") {
     // What the kernel allocates from here on must not come from a destination that is not khop's:
     // the small free stretches are where it would take it, so khop takes them first. (Without this
@@ -163,27 +287,55 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     const uint64_t available = system::MemAvailable(system).value_or(0);
     (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
   }
+  const bool reserved = session->state().current->plan.route == kReservedRoute;
+  if (reserved) {
+    if (const auto sound = CheckReserved(system, session->state()); !sound) return sound;
+  }
   // A new plan will be loaded anyhow, and that load may be the last that is allowed.
-  const auto as_planned = IsAsPlanned(system, session->state().current.value());
+  const auto as_planned =
+      held ? Result<bool>(false) : IsAsPlanned(system, session->state().current.value());
   if (!as_planned) return Forward(as_planned);
   if (*as_planned) {
     progress("handing the control area to the kernel once more");
     if (const auto again = session->LoadAgain(); !again) {
-      const ExitCode code = again.error().code;
-      // What is loaded may be started when loading has been turned off since.
-      if (code != ExitCode::kKexecDisabled && code != ExitCode::kLoadLimit &&
-          code != ExitCode::kLockdown) {
-        return again;
-      }
+      if (!MayStartUnseen(again.error().code)) return again;
       progress(again.error().message + "; taking what is loaded for khop's own");
     }
   }
+  const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
+  if (!orderly) {
+    // Before the checks, so that they are the last thing.
+    if (leaving.sync) progress("writing file systems back");
+    if (leaving.sync) system.Sync();
+  }
   progress("checking that the loaded kernel is intact");
-  auto arena = MakeSound(system, *session, progress);
-  if (!arena) return Forward(arena);
+  std::optional<Arena> arena;
+  const auto look_again = [&]() -> Result<void> {
+    if (held) return CheckStillLoaded(system);
+    auto sound = MakeSound(system, *session, progress);
+    if (!sound) return Forward(sound);
+    arena.emplace(std::move(*sound));
+    return {};
+  };
+  if (const auto sound = look_again(); !sound) return sound;
   const Loaded& loaded = *session->state().current;
-  if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
-  if (mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system")) {
+  // The reservation cannot be mapped: CheckReserved() looked at what it could, and the relocator
+  // verifies the rest.
+  const bool early = loaded.plan.digest == "early" && !reserved;
+  const auto set_stamp = [&](uint64_t time, uint64_t word) {
+    if (held) return;
+    const PhysAddr at{session->state().current->stamp};
+    const std::array<uint64_t, 2> words = {time, word};
+    const std::span<std::byte> stamp = arena->At({at, sizeof(words)});
+    memcpy(stamp.data(), words.data(), stamp.size());
+    system.CleanToPoc(stamp.data(), stamp.size());
+  };
+  // Whatever an exec before this one has left is not of this one.
+  set_stamp(0, 0);
+  if (!reserved && !held) {
+    if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
+  }
+  if (orderly) {
     progress("asking systemd to shut down and jump");
     const auto status = system.Run({"systemctl", "kexec"});
     if (!status) return FailErrno(ExitCode::kSystemCall, "systemctl", status.error().value);
@@ -193,19 +345,28 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress) {
     }
     return {};
   }
-  progress("writing file systems back and jumping");
-  system.Sync();
-  // The last thing before the system call: where the blackout starts.
-  const std::span<std::byte> stamp = arena->At({{loaded.stamp}, sizeof(uint64_t)});
-  const uint64_t now = system.Counter();
-  memcpy(stamp.data(), &now, sizeof(now));
-  system.CleanToPoc(stamp.data(), stamp.size());
-  const auto rebooted = system.Reboot(system::RebootMode::kKexec);
-  if (!rebooted) {
-    return FailErrno(ExitCode::kSystemCall, "reboot", rebooted.error().value,
-                     "the kernel is still loaded; look at the kernel log");
+  std::optional<system::ParkedCpus> parked;  // back online if this returns
+  if (mode == ExecMode::kParked) {
+    auto done = system::ParkedCpus::Park(system, progress);
+    if (!done) return Forward(done);
+    parked.emplace(std::move(*done));
+    progress(std::to_string(parked->count()) + " CPUs are offline");
   }
-  return {};
+  // One that cannot be taken down is no reason to stay.
+  if (leaving.interfaces_down) (void)system.TakeInterfacesDown();
+  if (parked || leaving.interfaces_down) {
+    // That took its time and memory of the kernel's: nothing may have moved, and nobody may have
+    // taken a destination.
+    arena.reset();
+    if (const auto again = look_again(); !again) return again;
+  }
+  progress("jumping");
+  // The last thing before the system call: where the blackout starts.
+  const uint64_t now = system.Counter();
+  set_stamp(now, early ? handoff::EarlyWord(now) : 0);
+  const auto rebooted = Jump(system);
+  if (!rebooted) set_stamp(0, 0);
+  return rebooted;
 }
 
 }  // namespace khop::load

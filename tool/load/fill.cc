@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tool/load/session.h"
+#include "tool/system/huge_pages.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
@@ -26,6 +27,8 @@ std::string DigestName(handoff::DigestKind kind) {
   return "none";
 }
 
+constexpr const char* kEarly = "early";
+
 std::string HexText(std::span<const std::byte> bytes) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
@@ -38,20 +41,43 @@ std::string HexText(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<void> Digests::Add(PhysRange range) {
-  const uint32_t digest_size = handoff::DigestSize(kind_);
-  if (digest_size == 0 || range.empty()) return {};
-  const auto pieces = DigestPieces(arena_, range, kind_, features_);
-  if (!pieces) return Forward(pieces);
+Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind,
+                            const Progress& progress) {
+  const auto ranges = digester.Finish(progress);
+  if (!ranges) return Forward(ranges);
+  Digests all;
+  for (const auto& [range, digests] : *ranges) all.Append(range, digests, kind);
+  return all;
+}
+
+void Digests::Append(const Digests& more, handoff::DigestKind kind) {
+  if (more.verify.empty()) return;
+  const auto there = static_cast<uint32_t>(bytes.size() / handoff::DigestSize(kind));
+  for (handoff::VerifyRange range : more.verify) {
+    range.first_digest += there;
+    verify.push_back(range);
+  }
+  bytes.insert(bytes.end(), more.bytes.begin(), more.bytes.end());
+  verified.insert(verified.end(), more.verified.begin(), more.verified.end());
+}
+
+void Digests::Append(PhysRange range, const std::vector<std::byte>& pieces,
+                     handoff::DigestKind kind) {
+  const uint32_t digest_size = handoff::DigestSize(kind);
   verify.push_back(
       {range.start.value, range.size, static_cast<uint32_t>(bytes.size() / digest_size), 0});
   Verified entry{range.start.value, range.size, {}};
-  for (size_t at = 0; at < pieces->size(); at += digest_size) {
-    entry.digests.push_back(HexText(std::span(*pieces).subspan(at, digest_size)));
+  for (size_t at = 0; at < pieces.size(); at += digest_size) {
+    entry.digests.push_back(HexText(std::span(pieces).subspan(at, digest_size)));
   }
   verified.push_back(std::move(entry));
-  bytes.insert(bytes.end(), pieces->begin(), pieces->end());
-  return {};
+  bytes.insert(bytes.end(), pieces.begin(), pieces.end());
+}
+
+void Digests::Add(PhysAddr start, std::span<const std::byte> contents, handoff::DigestKind kind,
+                  digest::DigestFeatures features) {
+  if (kind == handoff::DigestKind::kNone || contents.empty()) return;
+  Append({start, contents.size()}, DigestPieces(contents, kind, features), kind);
 }
 
 plan::Hop Filled::Complete(plan::Hop hop) const {
@@ -66,7 +92,7 @@ report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options) {
   report::Plan plan;
   plan.route = prepared.tree_options.route;
   plan.kernel = {prepared.kernel.path, prepared.kernel.size};
-  plan.kernel_format = "Image";
+  plan.kernel_format = prepared.contents.Format();
   plan.kernel_version = prepared.kernel_version;
   plan.kernel_image_size = prepared.header.image_size;
   plan.kernel_page_size = prepared.header.page_size;
@@ -75,17 +101,36 @@ report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options) {
   }
   plan.command_line = prepared.tree_options.command_line;
   plan.dtb_source = prepared.dtb_source;
-  plan.digest = DigestName(options.digest);
+  plan.digest = options.early ? kEarly : DigestName(options.digest);
   plan.console = prepared.console;
   plan.failure_record = prepared.failure_record;
   plan.conduit = prepared.last_words.conduit == relocator::PsciConduit::kSmc ? "smc" : "hvc";
   const uint64_t payload = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
   if (options.digest != handoff::DigestKind::kNone) plan.bytes_to_verify = payload;
+  if (options.early) {
+    plan.notes.emplace_back(
+        "verified by all CPUs at khop exec --now; the relocator does it where that was not done");
+  }
   plan.mmu = options.mmu == MmuMode::kOff ? "off" : "on";
   plan.mmu_reason = options.mmu == MmuMode::kAuto ? "the page tables fit" : "asked for";
   plan.refused = prepared.refused;
   plan.notes = prepared.notes;
   return plan;
+}
+
+void AddSegments(const Prepared& prepared, const Placed& placed, uint64_t dtb_size,
+                 report::Plan& plan) {
+  plan.entry = placed.image.value;
+  plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},
+                   {"dtb", placed.dtb.value, dtb_size, 0}};
+  if (prepared.initrd_size != 0) {
+    const uint64_t from_files = prepared.made_initrd.empty() ? prepared.initrd_size : 0;
+    plan.segments.push_back({"initrd", placed.initrd.value, prepared.initrd_size, from_files});
+  }
+  if (placed.stamp.value != 0) {
+    plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
+  }
+  std::ranges::sort(plan.segments, {}, &report::Segment::start);
 }
 
 void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, report::Plan& plan) {
@@ -99,26 +144,20 @@ void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, rep
   plan.moves = placed.moves.size();
 }
 
-Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Arena& arena,
+Loaded Describe(const Prepared& prepared, const LoadOptions& options, const ArenaRecord& arena,
                 const Placed& placed, const ControlArea& control, Filled filled) {
   Loaded loaded{.plan = MakePlan(prepared, options),
                 .loaded_at = Utc(prepared.last_words.loaded_at),
-                .arena = arena.record(),
+                .arena = arena,
                 .stamp = placed.stamp.value,
                 .digest_kind = options.digest,
                 .verified = std::move(filled.digests.verified),
                 .mmu = options.mmu,
-                .taken = {}};
+                .taken = {},
+                .bounds = prepared.bounds};
   report::Plan& plan = loaded.plan;
-  plan.entry = placed.image.value;
-  plan.segments = {{"kernel", placed.image.value, prepared.header.image_size, prepared.kernel.size},
-                   {"dtb", placed.dtb.value, filled.tree.bytes.size(), 0}};
-  if (prepared.initrd_size != 0) {
-    const uint64_t from_files = prepared.made_initrd.empty() ? prepared.initrd_size : 0;
-    plan.segments.push_back({"initrd", placed.initrd.value, prepared.initrd_size, from_files});
-  }
-  plan.segments.push_back({"stamp", placed.stamp.value, sizeof(uint64_t), 0});
-  std::ranges::sort(plan.segments, {}, &report::Segment::start);
+  plan.addresses = "loaded";
+  AddSegments(prepared, placed, filled.tree.bytes.size(), plan);
   plan.dtb_changes = std::move(filled.tree.changes);
   for (const LentPages& pages : loaded.arena.Pages()) {
     plan.arena.push_back({pages.page_size, pages.count});
@@ -129,24 +168,34 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
 
 Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& prepared,
                     const Arena& arena, const Placed& placed, const Progress& progress) {
+  // What has been read is digested while the rest is being read. The kernel's BSS is not verified:
+  // the kernel clears it itself before it reads it.
+  PieceDigester digester(system, arena, options.digest);
+  const auto ready = [&](PhysAddr end) { digester.Ready(end); };
   // The rest of the pages stays as the kernel gave them, zeroed: the BSS too.
-  progress("reading the kernel to " + Hex(placed.image.value));
-  if (const auto read = Stream(system, prepared.kernel, arena, placed.image); !read) {
+  progress((prepared.kernel.recipe.codec == image::Codec::kNone ? "reading" : "unpacking") +
+           std::string(" the kernel to ") + Hex(placed.image.value));
+  digester.Begin({placed.image, prepared.kernel.size});
+  if (const auto read = Stream(system, prepared.kernel, arena, placed.image, ready, progress);
+      !read) {
     return Forward(read);
   }
+  const PhysRange whole_initrd{placed.initrd, prepared.initrd_size};
+  digester.Begin(whole_initrd);
   uint64_t initrd_end = 0;
   for (const SourceFile& initrd : prepared.initrds) {
     initrd_end = AlignUp(initrd_end, kInitrdAlignment);
     progress("reading the initrd " + initrd.path + " to " +
              Hex((placed.initrd + initrd_end).value));
-    if (const auto read = Stream(system, initrd, arena, placed.initrd + initrd_end); !read) {
+    const PhysAddr to = placed.initrd + initrd_end;
+    if (const auto read = Stream(system, initrd, arena, to, ready, progress); !read)
       return Forward(read);
-    }
     initrd_end += initrd.size;
   }
   if (!prepared.made_initrd.empty()) {
     WriteTo(arena, placed.initrd, std::as_bytes(std::span(prepared.made_initrd)));
   }
+  ready(whole_initrd.end());
   devicetree::NextTreeOptions tree_options = prepared.tree_options;
   if (prepared.initrd_size != 0) {
     tree_options.initrd = PhysRange{placed.initrd, prepared.initrd_size};
@@ -159,17 +208,14 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   const PhysRange dtb{placed.dtb, tree->bytes.size()};
   WriteTo(arena, dtb.start, tree->bytes);
 
-  // The kernel's BSS is not verified: the kernel clears it itself before it reads it.
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
-  Digests digests(arena, options.digest, digest::DigestFeatures::FromHwcap(system.Hwcap()));
-  for (const PhysRange range : {PhysRange{placed.image, prepared.kernel.size},
-                                PhysRange{placed.initrd, prepared.initrd_size}, dtb}) {
-    if (const auto added = digests.Add(range); !added) return Forward(added);
-  }
+  digester.Add(dtb);
+  auto digests = Digests::Of(digester, options.digest, progress);
+  if (!digests) return Forward(digests);
   // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
   progress("cleaning the caches");
   arena.CleanToPoc();
-  return Filled{*std::move(tree), std::move(digests)};
+  return Filled{*std::move(tree), *std::move(digests)};
 }
 
 Result<uint64_t> CheckBeforeTaking(System& system, const Session& session, uint64_t needed) {

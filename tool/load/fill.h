@@ -10,6 +10,7 @@
 #include "tool/devicetree/next_tree.h"
 #include "tool/load/control.h"
 #include "tool/load/load.h"
+#include "tool/load/piece_digester.h"
 #include "tool/load/prepare.h"
 #include "tool/load/session.h"
 #include "tool/load/state.h"
@@ -17,20 +18,22 @@
 namespace khop::load {
 
 // Ranges to verify, with their digests, for the hand-off and for the state.
-class Digests {
- public:
-  Digests(const Arena& arena, handoff::DigestKind kind, digest::DigestFeatures features)
-      : arena_(arena), kind_(kind), features_(features) {}
-  Result<void> Add(PhysRange range);
+struct Digests {
+  // What `digester` has been given, of this kind.
+  static Result<Digests> Of(PieceDigester& digester, handoff::DigestKind kind,
+                            const Progress& progress = {});
+
+  void Append(const Digests& more, handoff::DigestKind kind);
+  // What is in no arena.
+  void Add(PhysAddr start, std::span<const std::byte> contents, handoff::DigestKind kind,
+           digest::DigestFeatures features);
 
   std::vector<handoff::VerifyRange> verify;
   std::vector<std::byte> bytes;
   std::vector<Verified> verified;
 
  private:
-  const Arena& arena_;
-  handoff::DigestKind kind_;
-  digest::DigestFeatures features_;
+  void Append(PhysRange range, const std::vector<std::byte>& pieces, handoff::DigestKind kind);
 };
 
 struct Filled {
@@ -49,10 +52,14 @@ Result<Filled> Fill(system::System& system, const LoadOptions& options, const Pr
 // What is known of a plan before any memory is taken.
 report::Plan MakePlan(const Prepared& prepared, const LoadOptions& options);
 
+// The entry and the segments of the payload.
+void AddSegments(const Prepared& prepared, const Placed& placed, uint64_t dtb_size,
+                 report::Plan& plan);
+
 void AddControl(const Placed& placed, const plan::ControlAreaLayout& layout, report::Plan& plan);
 
 // The rest, once everything is in its place.
-Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Arena& arena,
+Loaded Describe(const Prepared& prepared, const LoadOptions& options, const ArenaRecord& arena,
                 const Placed& placed, const ControlArea& control, Filled filled);
 
 // Refuses before any memory is taken; else returns the bytes that are available. Errors: kNoMemory,

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "tool/acpi/tables.h"
+#include "tool/load/tty.h"
 
 namespace khop::load {
 
@@ -93,14 +94,21 @@ std::string EmptyCpio() {
 
 }  // namespace
 
-Result<void> PrepareFirmware(System& system, Prepared& prepared) {
+Result<void> PrepareFirmware(System& system, const LoadOptions& options, Prepared& prepared) {
   if (const auto cpus = CheckCpus(system, *prepared.tree); !cpus) return cpus;
   const auto conduit = FindConduit(system, *prepared.tree);
   if (!conduit) return Forward(conduit);
   prepared.last_words.conduit = *conduit;
-  const auto console = FindUart(system, prepared);
+  std::optional<Console> console;
+  if (options.console_tty) {
+    auto named = UartOfTty(system, *options.console_tty);
+    if (!named) return Forward(named);
+    console = *std::move(named);
+  } else {
+    console = FindUart(system, prepared);
+  }
   if (!console) return {};
-  if (!ConsoleInUse(system, console->kind)) {
+  if (!options.console_tty && !ConsoleInUse(system, console->kind)) {
     prepared.notes.emplace_back("the UART " + console->source + " is no console of the running " +
                                 "kernel: a failed hop resets without a message");
     return {};

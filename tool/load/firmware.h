@@ -10,8 +10,10 @@
 namespace khop::load {
 
 // Fills in `last_words` and `console`, from `tree` and from the running kernel.
-// Errors: kUnsupportedMachine (no PSCI, a damaged FADT), kCpusStuck (spin tables).
-Result<void> PrepareFirmware(system::System& system, Prepared& prepared);
+// Errors: kUnsupportedMachine (no PSCI, a damaged FADT), kCpusStuck (spin tables), kUsage (the
+// terminal of the options is not there, or no UART that the relocator can drive).
+Result<void> PrepareFirmware(system::System& system, const LoadOptions& options,
+                             Prepared& prepared);
 
 // Gives an empty initrd to a next kernel that boots by UEFI and would get none. Without one in its
 // tree a kernel from 6.1 on looks into a table that the first boot's EFI stub left, and unpacks

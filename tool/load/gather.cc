@@ -8,19 +8,11 @@
 #include "tool/load/fill.h"
 #include "tool/load/gather_keep.h"
 #include "tool/load/routes.h"
-#include "tool/system/kexec_state.h"
 #include "tool/system/page_flags.h"
 
 namespace khop::load {
 
 using system::System;
-
-namespace {
-
-constexpr uint64_t kGiB = uint64_t{1} << 30;
-constexpr uint64_t kWindow = 32 * kGiB;
-constexpr uint64_t kLittle = uint64_t{2} << 20;
-constexpr uint64_t kTight = uint64_t{64} << 20;
 
 void AddGathered(const GatherPlan& plan, report::Plan& report) {
   report.bytes_in_place = plan.bytes_in_place;
@@ -32,6 +24,13 @@ void AddGathered(const GatherPlan& plan, report::Plan& report) {
                             : HumanBytes(plan.bytes_in_place) + " of " + HumanBytes(all) +
                                   " could be had where they are needed";
 }
+
+namespace {
+
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+constexpr uint64_t kWindow = 32 * kGiB;
+constexpr uint64_t kLittle = uint64_t{2} << 20;
+constexpr uint64_t kTight = uint64_t{64} << 20;
 
 // How much may be taken beyond the need, for a moment and to choose from: as much again, within
 // half of what is available, and never the last of it.
@@ -128,27 +127,19 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
   if (!arena) return Forward(arena);
   progress("looking for destinations");
   input.owned = Addresses(arena->extents());
-  const Ranges plain = system::Subtract(prepared.map.plain, prepared.forbidden);
+  const Ranges plain =
+      InBoth(system::Subtract(prepared.map.plain, prepared.forbidden), {&prepared.bounds, 1});
   auto allowed =
       FindAllowed(system, plain, input.owned,
                   std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, input.granule), 32768));
   if (!allowed) return Forward(allowed);
-  input.allowed = *std::move(allowed);
+  input.allowed = InBoth(*allowed, {&prepared.bounds, 1});
   auto plan = PlanGather(input);
   if (!plan) return Forward(plan);
   return Taken{*std::move(arena), std::move(input), *std::move(plan)};
 }
 
 }  // namespace
-
-Result<void> PlanByGather(System& system, const LoadOptions& /*options*/, const Prepared& prepared,
-                          report::Plan& plan) {
-  const uint64_t needed = GatherNeed(prepared.sizes, prepared.kernel.size, system.PageSize());
-  if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
-  plan.route_reason = "pages of any size, " + HumanBytes(needed) + ", would be asked for";
-  plan.notes.emplace_back("how much is in place is known when the pages are there");
-  return {};
-}
 
 Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOptions& options,
                                   const Prepared& prepared, const Progress& progress) {
@@ -206,7 +197,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   const auto final_verify = std::move(filled->digests.verify);
   hop.digests = final_digests;
   hop.verify = final_verify;
-  Loaded loaded = Describe(prepared, options, arena, plan.placed, {}, *std::move(filled));
+  Loaded loaded = Describe(prepared, options, arena.record(), plan.placed, {}, *std::move(filled));
   AddGathered(plan, loaded.plan);
   progress("handing the control area to the kernel");
   const auto committed = CommitGathered(session, input, plan, std::move(loaded), hop);

@@ -17,6 +17,9 @@ namespace khop::load {
 Result<Ranges> FindAllowed(system::System& system, const Ranges& plain, const Ranges& owned,
                            uint64_t smallest);
 
+// What a plan tells of it.
+void AddGathered(const GatherPlan& plan, report::Plan& report);
+
 // Makes `loaded` with `control`, and with the MMU off instead if the kernel has no memory for the
 // one with tables and may have for that.
 Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPlan& plan,

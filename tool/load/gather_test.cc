@@ -73,12 +73,13 @@ TEST(GatherTest, AutoTellsWhyNotInPlace) {
   const auto plan = machine.Load(machine.Options(Route::kAuto));
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->route, "gather");
-  ASSERT_EQ(plan->refused.size(), 1U);
+  ASSERT_EQ(plan->refused.size(), 2U);
   EXPECT_EQ(plan->refused[0].route, "in-place");
   EXPECT_NE(plan->refused[0].reason.find("2 MiB"), std::string::npos);
   ExpectHop(machine, *plan);
   machine.system.NewProcess();
-  EXPECT_EQ(LoadedPlan(machine.system)->refused.size(), 1U);
+  EXPECT_EQ(plan->refused[1].route, "reserved");
+  EXPECT_EQ(LoadedPlan(machine.system)->refused.size(), 2U);
   // In place is strict.
   machine.system.NewProcess();
   EXPECT_EQ(machine.Load(machine.Options(Route::kInPlace)).error().code,

@@ -2,17 +2,14 @@
 // The in-place route: the payload is read to where it will run, so nothing of it is ever copied.
 #include "tool/load/fill.h"
 #include "tool/load/routes.h"
-#include "tool/system/kexec_state.h"
 
 namespace khop::load {
 
 using system::kHugePageSize;
 using system::System;
 
-namespace {
-
-Placed Place(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bool mmu,
-             const std::vector<PhysAddr>& runs) {
+Placed PlaceInRuns(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bool mmu,
+                   const std::vector<PhysAddr>& runs) {
   const auto at = [&](const Spot& spot) { return runs[spot.run] + spot.offset; };
   Placed placed{.image = at(shape.image),
                 .initrd = at(shape.initrd),
@@ -32,19 +29,12 @@ Placed Place(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bo
   return placed;
 }
 
-}  // namespace
-
-Result<void> PlanInPlace(System& system, const LoadOptions& options, const Prepared& prepared,
-                         report::Plan& plan) {
-  const uint64_t needed = prepared.shape.pages() * kHugePageSize;
-  if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
-  plan.route_reason = "2 MiB pages of " + HumanBytes(needed) + " would be asked for";
-  plan.arena = {{kHugePageSize, prepared.shape.pages()}};
-  plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
-  if (options.route == Route::kAuto) {
-    plan.notes.emplace_back("without runs that are long enough, the next route is tried");
+std::string RunsText(std::span<const uint64_t> run_pages) {
+  std::string text;
+  for (const uint64_t pages : run_pages) {
+    text += (text.empty() ? "" : ", ") + std::to_string(pages);
   }
-  return {};
+  return text;
 }
 
 Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOptions& options,
@@ -54,16 +44,18 @@ Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOpt
   if (!available) return Forward(available);
   const int slot = session.FreeSlot();
   progress("taking " + HumanBytes(needed) + " of 2 MiB pages");
+  system::MemoryMap map = prepared.map;
+  map.plain = system::Intersect(map.plain, {prepared.bounds});
   auto arena =
-      Arena::Create(system, prepared.map,
+      Arena::Create(system, map,
                     {.slot = slot,
                      .run_pages = prepared.shape.run_pages,
                      .forbidden = prepared.forbidden,
                      .transient_limit = *available / 2},
                     [&](const PoolRecords& pools) { return session.BeginBuild(slot, pools); });
   if (!arena) return Forward(arena);
-  Placed placed = Place(prepared.shape, prepared.sizes, system.PageSize(),
-                        options.mmu != MmuMode::kOff, arena->runs());
+  Placed placed = PlaceInRuns(prepared.shape, prepared.sizes, system.PageSize(),
+                              options.mmu != MmuMode::kOff, arena->runs());
   auto filled = Fill(system, options, prepared, *arena, placed, progress);
   if (!filled) return Forward(filled);
   plan::Hop hop = filled->Complete(MakeHop(system, prepared, options));
@@ -74,13 +66,12 @@ Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOpt
   hop.verify = verify;
   auto control = BuildControl(hop, options.blob, placed);
   if (!control) return Forward(control);
-  Loaded loaded = Describe(prepared, options, *arena, placed, *control, *std::move(filled));
+  Loaded loaded =
+      Describe(prepared, options, arena->record(), placed, *control, *std::move(filled));
   report::Plan& plan = loaded.plan;
   plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
-  plan.route_reason = "contiguous runs of 2 MiB pages could be had: ";
-  for (size_t i = 0; i < prepared.shape.run_pages.size(); ++i) {
-    plan.route_reason += (i == 0 ? "" : ", ") + std::to_string(prepared.shape.run_pages[i]);
-  }
+  plan.route_reason =
+      "contiguous runs of 2 MiB pages could be had: " + RunsText(prepared.shape.run_pages);
   progress("handing the control area to the kernel");
   auto committed = session.Commit(loaded, *control);
   if (!committed && !session.committed() && options.mmu == MmuMode::kAuto &&

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "tool/devicetree/dts.h"
+#include "tool/load/boot_entry.h"
 #include "tool/load/fill.h"
 #include "tool/load/routes.h"
 #include "tool/system/kexec_state.h"
@@ -21,10 +23,11 @@ struct RefusedRoute {
   Failure failure;
 };
 
-std::vector<const RouteRow*> Candidates(Route route) {
+std::vector<const RouteRow*> Candidates(const LoadOptions& options) {
   std::vector<const RouteRow*> rows;
   for (const RouteRow& row : Routes()) {
-    if (route == Route::kAuto || route == row.route) rows.push_back(&row);
+    if (options.kexec_load_only && row.route == Route::kFile) continue;
+    if (options.route == Route::kAuto || options.route == row.route) rows.push_back(&row);
   }
   return rows;
 }
@@ -58,7 +61,7 @@ std::unexpected<Failure> NoneWorks(const std::vector<RefusedRoute>& refused) {
 Result<report::Plan> FirstThatWorks(
     System& system, const LoadOptions& options, Prepared& prepared, const Progress& progress,
     const std::function<Result<report::Plan>(const RouteRow& row)>& attempt) {
-  const auto rows = Candidates(options.route);
+  const auto rows = Candidates(options);
   std::vector<RefusedRoute> refused;
   for (const RouteRow* const row : rows) {
     auto plan = [&]() -> Result<report::Plan> {
@@ -78,9 +81,9 @@ Result<report::Plan> FirstThatWorks(
 }
 
 // Refuses before anything is opened or repaired where no route may be gone at all.
-Result<void> CheckRoutes(System& system, Route route) {
+Result<void> CheckRoutes(System& system, const LoadOptions& options) {
   std::vector<RefusedRoute> refused;
-  for (const RouteRow* const row : Candidates(route)) {
+  for (const RouteRow* const row : Candidates(options)) {
     const auto checked = row->check(system);
     if (checked || !NextRouteMayWork(checked.error().code)) return checked;
     refused.push_back({row, checked.error()});
@@ -90,14 +93,20 @@ Result<void> CheckRoutes(System& system, Route route) {
 
 }  // namespace
 
-Result<report::Plan> Load(System& system, const LoadOptions& options, const Progress& progress) {
-  if (const auto checked = CheckRoutes(system, options.route); !checked) return Forward(checked);
+Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progress& progress) {
+  if (const auto machine = system::CheckMachine(system); !machine) return Forward(machine);
+  if (const auto checked = CheckRoutes(system, asked); !checked) return Forward(checked);
   system::PreferBootNode(system);
   auto session = Session::Open(system);
   if (!session) return Forward(session);
   if (const auto recovered = session->Recover(); !recovered) return Forward(recovered);
+  std::vector<std::string> notes;
+  const auto resolved = ResolveKernel(system, asked, notes);
+  if (!resolved) return Forward(resolved);
+  const LoadOptions& options = *resolved;
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
+  prepared->notes.insert(prepared->notes.begin(), notes.begin(), notes.end());
   auto plan = FirstThatWorks(system, options, *prepared, progress,
                              [&](const RouteRow& row) -> Result<report::Plan> {
                                if (session->state().pending) {
@@ -111,18 +120,53 @@ Result<report::Plan> Load(System& system, const LoadOptions& options, const Prog
   return plan;
 }
 
-Result<report::Plan> PlanLoad(System& system, const LoadOptions& options) {
-  if (const auto checked = CheckRoutes(system, options.route); !checked) return Forward(checked);
+namespace {
+
+// What the next tree changes, with the addresses of the plan.
+Result<void> AddTree(const Prepared& prepared, bool diff, report::Plan& plan) {
+  devicetree::NextTreeOptions options = prepared.tree_options;
+  for (const report::Segment& segment : plan.segments) {
+    if (segment.name == "initrd") options.initrd = PhysRange{{segment.start}, segment.size};
+  }
+  auto tree = devicetree::BuildNextTree(*prepared.tree, options);
+  if (!tree) return Forward(tree);
+  plan.dtb_changes = std::move(tree->changes);
+  if (!diff) return {};
+  const auto next = devicetree::Tree::Parse(tree->bytes, "the next device tree");
+  if (!next) return Forward(next);
+  plan.dtb_diff = devicetree::DiffDts(*prepared.tree, *next);
+  return {};
+}
+
+}  // namespace
+
+Result<report::Plan> PlanLoad(System& system, const LoadOptions& asked, bool diff) {
+  const auto machine = system::CheckMachine(system, system::Purpose::kLook);
+  if (!machine) return Forward(machine);
+  if (const auto checked = CheckRoutes(system, asked); !checked) return Forward(checked);
+  std::vector<std::string> notes;
+  auto resolved = ResolveKernel(system, asked, notes);
+  if (!resolved) return Forward(resolved);
+  LoadOptions& options = *resolved;
+  options.only_look = true;
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
+  prepared->notes.insert(prepared->notes.begin(), notes.begin(), notes.end());
   return FirstThatWorks(
-      system, options, *prepared, [](std::string_view /*step*/) {},
-      [&](const RouteRow& row) -> Result<report::Plan> {
+      system, options, *prepared, {}, [&](const RouteRow& row) -> Result<report::Plan> {
         report::Plan plan = MakePlan(*prepared, options);
         if (const auto done = row.plan(system, options, *prepared, plan); !done) {
           return Forward(done);
         }
-        plan.notes.emplace_back("a dry run: no memory was taken, so no physical address is known");
+        if (const auto done = AddTree(*prepared, diff, plan); !done) return Forward(done);
+        plan.notes.emplace_back(
+            plan.addresses == "forecast"
+                ? "a forecast: nothing was taken, and the kernel may give other pages when asked"
+                : "a dry run: no memory was taken, so no physical address is known");
+        if (system.EffectiveUid() != 0) {
+          plan.notes.emplace_back(
+              "to load takes root; whether the kernel would refuse is not known without it");
+        }
         return plan;
       });
 }

@@ -8,14 +8,12 @@
 
 #include "tool/base/error.h"
 #include "tool/load/prepare.h"
+#include "tool/load/progress.h"
 #include "tool/report/plan.h"
 #include "tool/report/status.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
-
-// Told of each step as it begins ("reading the kernel"); for -v.
-using Progress = std::function<void(std::string_view)>;
 
 // Loads, and replaces whatever was loaded before. On failure what was loaded before still is, and
 // nothing else has changed. Returns the plan that was carried out, with the reason why each route
@@ -23,11 +21,22 @@ using Progress = std::function<void(std::string_view)>;
 Result<report::Plan> Load(system::System& system, const LoadOptions& options,
                           const Progress& progress);
 
-// What Load() would do as far as it can be known without taking memory: no address is known.
-Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options);
+// What Load() would do, as far as it can be known without taking memory: with the pages that the
+// kernel would have now. With `diff` the plan has the next tree's differences as source.
+Result<report::Plan> PlanLoad(system::System& system, const LoadOptions& options,
+                              bool diff = false);
+
+// Adds to any plan how this machine's memory is used, and what the steps are expected to take.
+void AddView(system::System& system, report::Plan& plan);
 
 // The plan of what is loaded. Errors: kNothingLoaded.
 Result<report::Plan> LoadedPlan(system::System& system);
+
+// Loads the kernel that a panic starts (kdump), and replaces one that khop loaded before.
+Result<report::Plan> LoadCrash(system::System& system, const LoadOptions& options,
+                               const Progress& progress);
+// Returns whether there was one of khop's. Errors: kCrashSlotTaken (another tool's).
+Result<bool> UnloadCrash(system::System& system);
 
 Result<report::Status> GetStatus(system::System& system);
 
@@ -37,13 +46,24 @@ Result<bool> Unload(system::System& system);
 
 enum class ExecMode : uint8_t {
   kNow,      // reboot(2) at once, after sync(2)
+  kParked,   // as kNow, the other CPUs taken offline before it
   kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
+};
+
+// What is done for the machine just before the jump.
+struct Leaving {
+  bool sync = true;
+  bool interfaces_down = false;  // network interfaces, so that no DMA runs on
 };
 
 // Loads the control area once more, as another tool may have loaded something meanwhile, checks
 // that the loaded kernel is intact and starts it. Returns only on failure, or with kOrderly when
 // the shutdown has begun.
 // Errors: kNothingLoaded, kArenaGone, kForeignImage, …
-Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress);
+Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress,
+                  Leaving leaving = {});
+
+// Starts whatever the kernel has loaded: khop knows nothing about it. Returns only on failure.
+Result<void> Leave(system::System& system, Leaving leaving);
 
 }  // namespace khop::load

@@ -139,6 +139,110 @@ TEST_F(LoadTest, ExecStampsAndJumps) {
   EXPECT_EQ(stamp, system_.counter);
 }
 
+TEST_F(LoadTest, EarlyVerificationIsToldToTheRelocatorByExecOnly) {
+  LoadOptions options = machine_.Options();
+  options.early = true;
+  const auto plan = Load(system_, options, NoProgress);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->digest, "early");
+  handoff::Header header;
+  memcpy(&header,
+         system_.loaded->bytes.data() + plan->control.blob_bytes + plan->control.stack_bytes,
+         sizeof(header));
+  EXPECT_NE(header.flags & handoff::kVerifyEarly, 0U);
+  EXPECT_EQ(header.digests.count, 4U);  // the relocator can do it all the same
+  const auto words = [&] {
+    std::array<uint64_t, 2> both;
+    memcpy(both.data(), system_.PhysicalBytes(header.stamp), sizeof(both));
+    return both;
+  };
+  using Words = std::array<uint64_t, 2>;
+  // A reboot(2) without khop finds nothing there.
+  EXPECT_EQ(words(), (Words{0, 0}));
+  system_.NewProcess();
+  EXPECT_EQ(GetStatus(system_)->digest, "early");
+  EXPECT_EQ(words(), (Words{0, 0}));
+
+  system_.NewProcess();
+  system_.counter = 4711;
+  ASSERT_TRUE(Exec(system_, ExecMode::kNow, NoProgress));
+  EXPECT_EQ(words(), (Words{4711, handoff::EarlyWord(4711)}));
+  EXPECT_GE(system_.cleaned[system_.PhysicalBytes(header.stamp)], 16U);
+
+  // An exec that refuses takes back what one before has said: a bit has flipped since.
+  system_.NewProcess();
+  *system_.PhysicalBytes(plan->entry + 70'000) ^= std::byte{1};
+  EXPECT_EQ(Exec(system_, ExecMode::kNow, NoProgress).error().code, ExitCode::kArenaGone);
+  EXPECT_EQ(words(), (Words{0, 0}));
+  *system_.PhysicalBytes(plan->entry + 70'000) ^= std::byte{1};
+
+  // systemd shuts down for a while before it calls reboot(2): that is not just before it.
+  system_.NewProcess();
+  system_.SetFile("/run/systemd/system", "");
+  ASSERT_TRUE(Exec(system_, ExecMode::kOrderly, NoProgress));
+  EXPECT_EQ(words(), (Words{0, 0}));
+}
+
+TEST_F(LoadTest, ExecTakesItsWordBackWhenRebootFails) {
+  LoadOptions options = machine_.Options();
+  options.early = true;
+  const auto plan = Load(system_, options, NoProgress);
+  ASSERT_TRUE(plan);
+  system_.NewProcess();
+  system_.meanwhile = [&](std::string_view call) {
+    if (call == "Reboot") system_.fail_call = system_.calls - 1;
+  };
+  EXPECT_FALSE(Exec(system_, ExecMode::kNow, NoProgress));
+  std::array<uint64_t, 2> words = {1, 1};
+  memcpy(words.data(), system_.PhysicalBytes(Find(*plan, "stamp").start), sizeof(words));
+  EXPECT_EQ(words, (std::array<uint64_t, 2>{0, 0}));
+}
+
+// The digests do not depend on how many take them.
+TEST_F(LoadTest, DigestsByAnyNumberOfCpus) {
+  std::string first;
+  for (const unsigned cpus : {1U, 2U, 3U, 8U, 100U}) {
+    system_.cpu_count = cpus;
+    const auto plan = TryLoad();
+    ASSERT_TRUE(plan);
+    handoff::Header header;
+    const size_t at = plan->control.blob_bytes + plan->control.stack_bytes;
+    memcpy(&header, system_.loaded->bytes.data() + at, sizeof(header));
+    // Kernel and initrd; the tree has fresh seeds in it.
+    const std::string digests(
+        reinterpret_cast<const char*>(system_.loaded->bytes.data() + at + header.digests.offset),
+        (header.digests.count - 1) * 32);
+    if (first.empty()) first = digests;
+    EXPECT_EQ(digests, first) << cpus;
+    EXPECT_TRUE(report::Ready(*GetStatus(system_))) << cpus;
+  }
+}
+
+TEST_F(LoadTest, ExecParksCpusLastAndPutsThemBackIfItStays) {
+  ASSERT_TRUE(TryLoad());
+  const std::string file = "/sys/devices/system/cpu/cpu1/online";
+  system_.SetFile("/sys/devices/system/cpu/online", "0-1\n");
+  system_.SetFile(file, "1\n");
+  system_.NewProcess();
+  std::string at_reboot;
+  system_.meanwhile = [&](std::string_view call) {
+    if (call != "Reboot") return;
+    at_reboot = system_.Find(file)->text;
+    system_.fail_call = system_.calls - 1;
+  };
+  EXPECT_FALSE(Exec(system_, ExecMode::kParked, NoProgress));
+  EXPECT_EQ(at_reboot, "0\n");
+  EXPECT_EQ(system_.Find(file)->text, "1\n");
+  // What is not parked at all refuses, and nothing has happened.
+  system_.meanwhile = nullptr;
+  system_.NewProcess();
+  system_.Remove(file);
+  const auto refused = Exec(system_, ExecMode::kParked, NoProgress);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("--park-cpus"), std::string::npos);
+  EXPECT_EQ(system_.reboots, 0);
+}
+
 TEST_F(LoadTest, ExecGoesThroughSystemdWhereItRuns) {
   ASSERT_TRUE(TryLoad());
   system_.SetFile("/run/systemd/system", "");
@@ -237,6 +341,7 @@ TEST_F(LoadTest, BadInputChangesNothing) {
          large.resize(300'000'000, 'l');
          system_.SetFile("/boot/large", std::move(large));
          o.initrds = {"/boot/large"};
+         o.route = Route::kGather;
        },
        ExitCode::kNoMemory},
   };

@@ -30,32 +30,90 @@ Result<SourceFile> OpenSource(System& system, const std::string& path, std::stri
                 "give the path of a file");
   }
   if (info->size == 0) return Fail(ExitCode::kFileEmpty, what, "it is empty", "give another one");
-  return SourceFile{path, std::move(*file), info->size};
+  return SourceFile{.path = path,
+                    .file = std::move(*file),
+                    .size = info->size,
+                    .file_size = info->size,
+                    .recipe = {.pieces = {{{0, info->size}, 0}},
+                               .codec = image::Codec::kNone,
+                               .tail = 0,
+                               .size = info->size}};
 }
 
-Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination) {
-  uint64_t offset = 0;
-  const auto read =
-      arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
-        const auto got = ReadFully(system, source.file.fd(), bytes, offset);
-        if (!got) return FailErrno(ExitCode::kFileUnreadable, source.path, got.error().value);
-        offset += *got;
-        if (*got != bytes.size()) {
-          return Fail(ExitCode::kFileChanged, source.path, "it became shorter while it was read",
-                      "load again when nobody writes to it");
-        }
-        return {};
-      });
-  if (!read) return read;
+Result<SourceFile> OpenPart(System& system, const SourceFile& whole, image::Slice part,
+                            std::string_view role) {
+  auto source = OpenSource(system, whole.path, role);
+  if (!source) return source;
+  const auto then = system.Stat(whole.file.fd());
+  const auto now = system.Stat(source->file.fd());
+  if (!then || !now || then->device != now->device || then->inode != now->inode ||
+      part.end() > now->size) {
+    return Fail(ExitCode::kFileChanged, whole.path, "it was replaced while it was read",
+                "load again when nobody writes to it");
+  }
+  if (part.size == 0) {
+    return Fail(ExitCode::kFileEmpty, std::string(role) + " in " + whole.path, "it is empty",
+                "give another one");
+  }
+  source->size = source->recipe.size = part.size;
+  source->recipe.pieces = {{part, 0}};
+  return source;
+}
+
+image::Input InputOf(System& system, const SourceFile& source) {
+  return [&system, fd = source.file.fd(), path = source.path](std::span<std::byte> out,
+                                                              uint64_t offset) -> Result<size_t> {
+    const auto got = ReadFully(system, fd, out, offset);
+    if (!got) return FailErrno(ExitCode::kFileUnreadable, path, got.error().value);
+    return *got;
+  };
+}
+
+Result<image::Unpacker> OpenStream(System& system, const SourceFile& source) {
+  return image::Unpacker::Start(InputOf(system, source), source.file_size, source.path,
+                                source.recipe);
+}
+
+namespace {
+
+Result<void> CheckLength(System& system, const SourceFile& source) {
   std::byte beyond;
-  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, offset);
+  const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, source.file_size);
   if (!more) return FailErrno(ExitCode::kFileUnreadable, source.path, more.error().value);
   if (*more != 0) {
     return Fail(ExitCode::kFileChanged, source.path, "it became longer while it was read",
                 "load again when nobody writes to it");
   }
   return {};
+}
+
+}  // namespace
+
+Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
+                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
+                    const Progress& progress) {
+  auto stream = OpenStream(system, source);
+  if (!stream) return Forward(stream);
+  uint64_t offset = 0;
+  const auto read =
+      arena.ForEach({destination, source.size}, [&](std::span<std::byte> bytes) -> Result<void> {
+        if (auto got = stream->Read(bytes); !got) return got;
+        offset += bytes.size();
+        progress("reading " + source.path, offset, source.size);
+        ready(destination + offset);
+        return {};
+      });
+  if (!read) return read;
+  if (const auto finished = stream->Finish(); !finished) return finished;
+  return CheckLength(system, source);
+}
+
+Result<void> Stream(System& system, const SourceFile& source, std::span<std::byte> to) {
+  auto stream = OpenStream(system, source);
+  if (!stream) return Forward(stream);
+  if (const auto got = stream->Read(to); !got) return Forward(got);
+  if (const auto finished = stream->Finish(); !finished) return Forward(finished);
+  return CheckLength(system, source);
 }
 
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes) {
@@ -74,31 +132,23 @@ void ReadFrom(const Arena& arena, PhysAddr destination, std::span<std::byte> byt
   });
 }
 
-Result<std::vector<std::byte>> DigestPieces(const Arena& arena, PhysRange range,
-                                            handoff::DigestKind kind,
-                                            digest::DigestFeatures features) {
+std::vector<std::byte> DigestPieces(std::span<const std::byte> contents, handoff::DigestKind kind,
+                                    digest::DigestFeatures features) {
   std::vector<std::byte> digests;
-  while (kind != handoff::DigestKind::kNone && !range.empty()) {
-    const PhysRange piece{range.start, std::min(range.size, handoff::kPieceSize)};
-    digest::Sha256 sha256(features);
-    uint32_t crc32c = 0;
-    const auto used = arena.ForEach(piece, [&](std::span<std::byte> bytes) -> Result<void> {
-      if (kind == handoff::DigestKind::kSha256) {
-        sha256.Update(bytes);
-      } else {
-        crc32c = digest::Crc32c(bytes, features, crc32c);
-      }
-      return {};
-    });
-    if (!used) return Forward(used);
+  const auto append = [&](std::span<const std::byte> digest) {
+    digests.insert(digests.end(), digest.begin(), digest.end());
+  };
+  while (kind != handoff::DigestKind::kNone && !contents.empty()) {
+    const auto piece = contents.first(std::min<size_t>(contents.size(), handoff::kPieceSize));
     if (kind == handoff::DigestKind::kSha256) {
-      const digest::Sha256Digest value = sha256.Finish();
-      digests.insert(digests.end(), value.begin(), value.end());
+      digest::Sha256 sha256(features);
+      sha256.Update(piece);
+      append(sha256.Finish());
     } else {
-      const auto bytes = std::as_bytes(std::span(&crc32c, 1));
-      digests.insert(digests.end(), bytes.begin(), bytes.end());
+      const uint32_t crc32c = digest::Crc32c(piece, features);
+      append(std::as_bytes(std::span(&crc32c, 1)));
     }
-    range = {piece.end(), range.size - piece.size};
+    contents = contents.subspan(piece.size());
   }
   return digests;
 }

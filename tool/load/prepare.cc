@@ -4,12 +4,16 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <ctime>
 
 #include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
 #include "tool/load/routes.h"
+#include "tool/load/running_tree.h"
+#include "tool/load/tree_source.h"
 #include "tool/system/cpu_granules.h"
+#include "tool/system/kexec_state.h"
 
 namespace khop::load {
 
@@ -17,71 +21,63 @@ using system::System;
 
 namespace {
 
-constexpr uint64_t kScanSize = uint64_t{64} << 20;  // of the kernel, for its version
-
 Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared& prepared) {
   auto source = OpenSource(system, options.kernel, "the kernel");
   if (!source) return Forward(source);
   prepared.kernel = std::move(*source);
-  std::vector<std::byte> head(image::kHeadSize);
-  const auto got = ReadFully(system, prepared.kernel.file.fd(), head, 0);
-  if (!got) return FailErrno(ExitCode::kFileUnreadable, options.kernel, got.error().value);
-  head.resize(*got);
-  const auto header = image::ParseImage(head, prepared.kernel.size, options.kernel);
-  if (!header) return Forward(header);
-  prepared.header = *header;
-  const bool other_is_known =
-      header->page_size != system.PageSize() && system::CpusHaveGranule(system, header->page_size);
-  return image::CheckPageSize(*header, system.PageSize(), other_is_known, options.kernel);
-}
-
-// Looks for the banner in windows that overlap, so that none is cut in two.
-std::string ReadVersion(System& system, const SourceFile& kernel) {
-  constexpr size_t kWindow = 1 << 20;
-  constexpr size_t kOverlap = 1024;
-  std::vector<std::byte> window(kWindow);
-  for (uint64_t at = 0; at < std::min(kernel.size, kScanSize); at += kWindow - kOverlap) {
-    const auto got = ReadFully(system, kernel.file.fd(), window, at);
-    if (!got) break;
-    std::string release = image::FindRelease(std::span(window).first(*got));
-    if (!release.empty()) return release;
+  const auto available = system::MemAvailable(system);
+  if (!available) return Forward(available);
+  const image::Question question{.name = options.kernel,
+                                 .compatible = RunningCompatible(system),
+                                 .configuration = options.configuration,
+                                 .limit = *available};
+  auto contents =
+      image::InspectInSandbox(InputOf(system, prepared.kernel), prepared.kernel.size, question);
+  if (!contents) return Forward(contents);
+  prepared.contents = *std::move(contents);
+  const image::Kernel& kernel = *prepared.contents.kernel;
+  prepared.kernel.recipe = kernel.recipe;
+  prepared.kernel.size = kernel.recipe.size;
+  prepared.kernel_version = kernel.version;
+  prepared.header = kernel.header;
+  for (const std::string& note : prepared.contents.notes) {
+    prepared.notes.push_back(options.kernel + ": " + note);
   }
-  return "";
+  const uint32_t page_size = prepared.header.page_size;
+  const bool other_is_known =
+      page_size != system.PageSize() && system::CpusHaveGranule(system, page_size);
+  return image::CheckPageSize(prepared.header, system.PageSize(), other_is_known, options.kernel);
 }
 
 Result<void> PrepareInitrds(System& system, const LoadOptions& options, Prepared& prepared) {
-  for (const std::string& path : options.initrds) {
-    auto source = OpenSource(system, path, "the initrd");
+  const auto add = [&](Result<SourceFile> source) -> Result<void> {
     if (!source) return Forward(source);
     prepared.initrd_size = AlignUp(prepared.initrd_size, kInitrdAlignment) + source->size;
     prepared.initrds.push_back(std::move(*source));
+    return {};
+  };
+  for (const std::string& path : options.initrds) {
+    if (auto added = add(OpenSource(system, path, "the initrd")); !added) return added;
+  }
+  if (!options.initrds.empty()) return {};
+  // What was named comes before what the image brings.
+  for (const image::Part& part : prepared.contents.initrds) {
+    auto added = add(OpenPart(system, prepared.kernel, part.where, "the initrd"));
+    if (!added) return added;
   }
   return {};
 }
 
 Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& prepared) {
-  prepared.dtb_source = options.dtb.value_or(kRunningTree);
-  if (options.dtb) {
-    const auto source = OpenSource(system, *options.dtb, "the device tree");
-    if (!source) return Forward(source);
-  }
-  auto text = system::ReadFile(system, prepared.dtb_source, 2 * devicetree::kMaxTreeSize);
-  if (!text) {
-    return FailErrno(options.dtb ? ExitCode::kFileUnreadable : ExitCode::kUnsupportedMachine,
-                     prepared.dtb_source, text.error().value,
-                     options.dtb ? "give a device tree blob" : "give a device tree with --dtb");
-  }
-  auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), prepared.dtb_source);
-  if (!tree) return Forward(tree);
-  prepared.tree = *std::move(tree);
+  if (const auto read = ReadTree(system, options, prepared); !read) return read;
   const system::LpiTables lpi_tables = ReadLpiTables(system, *prepared.tree);
   auto forbidden = ReadForbidden(*prepared.tree, lpi_tables);
   if (!forbidden) return Forward(forbidden);
   prepared.forbidden = *std::move(forbidden);
-  if (const auto firmware = PrepareFirmware(system, prepared); !firmware) return firmware;
+  if (const auto firmware = PrepareFirmware(system, options, prepared); !firmware) return firmware;
   SupplyInitrd(prepared);
 
-  const auto command_line = CommandLine(system, options);
+  const auto command_line = CommandLine(system, options, prepared.contents.command_line);
   if (!command_line) return Forward(command_line);
   std::array<uint64_t, 9> random;
   if (const auto got = system.Random(std::as_writable_bytes(std::span(random))); !got) {
@@ -104,13 +100,55 @@ Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& p
   return {};
 }
 
-Result<void> PrepareMemory(System& system, Prepared& prepared) {
+// Refuses bounds that no route could do with.
+Result<void> CheckBounds(const LoadOptions& options, const Prepared& prepared) {
+  if (options.mem_min >= options.mem_max) {
+    return Fail(ExitCode::kUsage, "--mem-min and --mem-max", "there is nothing between them",
+                "give a larger --mem-max");
+  }
+  const std::string region = Hex(options.mem_min) + " to " +
+                             (options.mem_max == UINT64_MAX ? "the end" : Hex(options.mem_max));
+  if (system::Intersect(prepared.map.ram, {prepared.bounds}).empty()) {
+    return Fail(ExitCode::kBadRegion, region, "this machine has no memory there",
+                "look at /proc/iomem");
+  }
+  std::vector<PhysRange> usable = prepared.map.plain;
+  usable.insert(usable.end(), prepared.map.crash.begin(), prepared.map.crash.end());
+  std::ranges::sort(usable, {}, &PhysRange::start);
+  usable = system::Subtract(system::Intersect(usable, {prepared.bounds}), prepared.forbidden);
+  if (usable.empty()) {
+    return Fail(ExitCode::kBadRegion, region,
+                "all memory there is reserved or has the running kernel", "look at /proc/iomem");
+  }
+  const auto longest = std::ranges::max_element(usable, {}, &PhysRange::size);
+  if (longest->size < prepared.header.image_size) {
+    return Fail(
+        ExitCode::kBadRegion, region,
+        "no stretch there has room for the kernel's " + HumanBytes(prepared.header.image_size),
+        "give other bounds");
+  }
+  return {};
+}
+
+Result<void> PrepareMemory(System& system, const LoadOptions& options, Prepared& prepared) {
   auto map = ReadUsableMemory(system, *prepared.tree);
-  if (!map) return Forward(map);
-  prepared.map = *std::move(map);
+  const bool hidden = !map && options.only_look && map.error().code == ExitCode::kNotRoot;
+  if (!map && !hidden) return Forward(map);
+  if (hidden) {
+    prepared.notes.emplace_back(
+        "/proc/iomem shows no addresses without root: which memory is there, what of it is "
+        "reserved, and where anything would go is not known");
+  } else {
+    prepared.map = *std::move(map);
+  }
+  prepared.bounds = {PhysAddr{options.mem_min}, options.mem_max - options.mem_min};
+  if (!hidden && (options.mem_min != 0 || options.mem_max != UINT64_MAX)) {
+    if (auto checked = CheckBounds(options, prepared); !checked) return checked;
+  }
   prepared.granule_shift = static_cast<uint32_t>(std::countr_zero(system.PageSize()));
   // The architecture's physical address sizes (ID_AA64MMFR0_EL1.PARange) up to 48 bits.
   static constexpr std::array<uint32_t, 6> kSizes = {32, 36, 40, 42, 44, 48};
+  if (hidden) return {};
   const uint64_t highest = std::max(prepared.map.RamEnd() - 1, prepared.last_words.uart_base);
   const auto bits = static_cast<uint32_t>(std::bit_width(highest));
   const auto* const size = std::ranges::lower_bound(kSizes, bits);
@@ -149,8 +187,9 @@ std::string WithoutBootImage(std::string_view command_line) {
   return kept;
 }
 
-Result<std::string> CommandLine(System& system, const LoadOptions& options) {
-  std::string line = options.command_line.value_or("");
+Result<std::string> CommandLine(System& system, const LoadOptions& options,
+                                const std::optional<std::string>& of_image) {
+  std::string line = options.command_line.value_or(of_image.value_or(""));
   if (options.reuse_command_line) {
     const auto running = system::ReadFile(system, "/proc/cmdline");
     if (!running) return FailErrno(ExitCode::kSystemCall, "/proc/cmdline", running.error().value);
@@ -168,10 +207,9 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
   if (auto done = PrepareKernel(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareInitrds(system, options, prepared); !done) return Forward(done);
   if (auto done = PrepareTree(system, options, prepared); !done) return Forward(done);
-  if (auto done = PrepareMemory(system, prepared); !done) return Forward(done);
+  if (auto done = PrepareMemory(system, options, prepared); !done) return Forward(done);
   PrepareFailureRecord(system, prepared);
   prepared.last_words.loaded_at = static_cast<uint64_t>(std::time(nullptr));
-  prepared.kernel_version = ReadVersion(system, prepared.kernel);
   if (!prepared.header.placed_anywhere) {
     prepared.notes.emplace_back("this kernel (before 4.6) loses the memory below its image");
   }
@@ -185,6 +223,7 @@ Result<Prepared> Prepare(System& system, const LoadOptions& options) {
 
 Result<void> SetRoute(System& system, const LoadOptions& options, Route route, Prepared& prepared) {
   prepared.tree_options.route = RouteName(route);
+  if (route == Route::kFile) return {};  // the kernel's own tree, and no relocator
   // The size depends on no address, so this is that of the final tree.
   const auto sized = devicetree::BuildNextTree(*prepared.tree, prepared.tree_options);
   if (!sized) return Forward(sized);

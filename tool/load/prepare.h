@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,24 +30,44 @@ namespace khop::load {
 enum class Route : uint8_t {
   kAuto,  // the first that works, in the order of Routes()
   kInPlace,
+  kReserved,
   kGather,
+  kKernel,
+  kFile,
+  kCrash,  // no route of a hop: a panic starts it
 };
 
 struct LoadOptions {
+  // In any format that tool/image knows; empty: see `entry`, or the system's own (tool/entry).
   std::string kernel;
+  std::string configuration;         // of a FIT; empty: the one that fits
+  std::string entry;                 // of the boot partition: an ID or "default"; empty: none
   std::vector<std::string> initrds;  // in order; the kernel sees them as one
   std::optional<std::string> command_line;
   bool reuse_command_line = false;  // that of the running kernel, without BOOT_IMAGE=
   std::string append;
-  std::optional<std::string> dtb;  // else the running kernel's, /sys/firmware/fdt
+  std::optional<std::string> dtb;  // else the image's, else the running kernel's
+  std::vector<std::string> dtbos;  // overlays, applied in this order
   Route route = Route::kAuto;
   MmuMode mmu = MmuMode::kAuto;
   handoff::DigestKind digest = handoff::DigestKind::kSha256;
-  std::span<const std::byte> blob;  // the relocator, its BlobHeader first
+  bool digest_asked = false;     // `digest` is not the default
+  bool kexec_load_only = false;  // kAuto: without the route by kexec_file_load
+  bool no_cma = false;           // file: not into the contiguous memory allocator's areas
+  bool early = false;  // with kSha256: verified by exec, just before reboot(2), and not again
+  std::optional<std::string> console_tty;  // for last words; else as earlycon= or the tree say
+  std::span<const std::byte> blob;         // the relocator, its BlobHeader first
+  // Where the payload may go: [mem_min, mem_max).
+  uint64_t mem_min = 0;
+  uint64_t mem_max = UINT64_MAX;
+  // Reserved: the crash kernel that is to be loaded with it.
+  std::shared_ptr<const LoadOptions> crash_kernel;
+  bool only_look = false;  // a plan: what root alone may see may be missing
 };
 
 struct Prepared {
   SourceFile kernel;
+  image::Contents contents;  // of the kernel's file
   image::ImageHeader header;
   std::string kernel_version;  // empty if it was not found
   std::vector<SourceFile> initrds;
@@ -62,6 +83,7 @@ struct Prepared {
   std::vector<std::string> notes;
   std::vector<report::Refusal> refused;  // routes that were tried
   system::MemoryMap map;                 // `plain`: what the next kernel may be put into
+  PhysRange bounds;                      // --mem-min and --mem-max
   uint32_t granule_shift = 12;
   uint32_t pa_bits = 48;
   PayloadSizes sizes;
@@ -91,8 +113,10 @@ system::LpiTables ReadLpiTables(system::System& system, const devicetree::Tree& 
 Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,
                                              const system::LpiTables& lpi_tables);
 
-// The command line that the options ask for. Errors: kSystemCall.
-Result<std::string> CommandLine(system::System& system, const LoadOptions& options);
+// The command line that the options ask for; where they say nothing, the image's own (a UKI's).
+// Errors: kSystemCall.
+Result<std::string> CommandLine(system::System& system, const LoadOptions& options,
+                                const std::optional<std::string>& of_image = std::nullopt);
 
 // /proc/cmdline without what the boot loader added: BOOT_IMAGE= and initrd=. Quotes are understood.
 std::string WithoutBootImage(std::string_view command_line);

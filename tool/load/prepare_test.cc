@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <libfdt.h>
 
+#include "tool/devicetree/edit.h"
 #include "tool/load/test_machine.h"
 
 namespace khop::load {
@@ -128,11 +129,15 @@ TEST(PrepareTest, TheGicsTablesAreKeptInAnotherTreeToo) {
   machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("khop,from"));
   std::string other = TreeWithIts("bootargs");
   while (fdt_num_mem_rsv(other.data()) != 0) fdt_del_mem_rsv(other.data(), 0);
+  const PhysRange memory[] = {{{0x40000000}, 0x40000000}};
+  const auto with_memory = devicetree::WithMemory(std::as_bytes(std::span(other)), memory, "other");
+  ASSERT_TRUE(with_memory);
+  other.assign(reinterpret_cast<const char*>(with_memory->data()), with_memory->size());
   machine.system.SetFile("/boot/dtb", other);
   LoadOptions options = machine.Options();
   options.dtb = "/boot/dtb";
   const auto prepared = Prepare(machine.system, options);
-  ASSERT_TRUE(prepared);
+  ASSERT_TRUE(prepared) << prepared.error().message;
   const std::vector<PhysRange> tables = {{{0x7b010000}, 0x10000}, {{0x7b000000}, 0x10000}};
   EXPECT_THAT(prepared->tree_options.extra_reservations,
               testing::UnorderedElementsAreArray(tables));

@@ -18,7 +18,7 @@ constexpr const char* kLockdown = "/sys/kernel/security/lockdown";
 // TestTree() with two CPUs that start in this way.
 std::string TreeWithCpus(const std::string& enable_method) {
   std::string blob(8192, '\0');
-  EXPECT_EQ(fdt_open_into(TestTree().data(), blob.data(), 8192), 0);
+  EXPECT_EQ(fdt_open_into(TestTree(0x40000000).data(), blob.data(), 8192), 0);
   const int cpus = fdt_add_subnode(blob.data(), 0, "cpus");
   for (const char* name : {"cpu@1", "cpu@0"}) {
     const int cpu = fdt_add_subnode(blob.data(), cpus, name);

@@ -145,10 +145,11 @@ class Replanner {
       in_.before[i] = all[i]->whole.start;
       in_.keep[i] = InBoth({&all[i]->whole, 1}, trouble).empty();
     }
-    auto allowed = FindAllowed(system_, system::Subtract(map->plain, *forbidden), in_.owned,
-                               std::min<uint64_t>(parts_.dtb.file.size, 32768));
+    const Ranges plain = InBoth(system::Subtract(map->plain, *forbidden), {&loaded_.bounds, 1});
+    auto allowed =
+        FindAllowed(system_, plain, in_.owned, std::min<uint64_t>(parts_.dtb.file.size, 32768));
     if (!allowed) return Forward(allowed);
-    in_.allowed = *std::move(allowed);
+    in_.allowed = InBoth(*allowed, {&loaded_.bounds, 1});
     return {};
   }
 
@@ -233,8 +234,11 @@ class Replanner {
       return Gone("its device tree has changed");
     }
     WriteTo(arena_, plan.placed.dtb, tree);
-    Digests fresh(arena_, loaded_.digest_kind, digest::DigestFeatures::FromHwcap(system_.Hwcap()));
-    if (auto added = fresh.Add({plan.placed.dtb, tree.size()}); !added) return added;
+    PieceDigester digester(system_, arena_, loaded_.digest_kind);
+    digester.Add({plan.placed.dtb, tree.size()});
+    const auto taken = Digests::Of(digester, loaded_.digest_kind);
+    if (!taken) return Forward(taken);
+    const Digests& fresh = *taken;
     if (fresh.bytes.empty()) return {};
     const uint32_t size = handoff::DigestSize(loaded_.digest_kind);
     digests_.assign(in_.hop.digests.begin(), in_.hop.digests.end());
@@ -265,11 +269,14 @@ class Replanner {
 }  // namespace
 
 Result<void> CheckContents(System& system, const Loaded& loaded, const Arena& arena) {
-  const auto features = digest::DigestFeatures::FromHwcap(system.Hwcap());
-  for (const Verified& entry : loaded.verified) {
-    const auto now = DigestPieces(arena, {{entry.start}, entry.size}, loaded.digest_kind, features);
-    if (!now) return Forward(now);
-    if (!SameHex(*now, entry.digests, handoff::DigestSize(loaded.digest_kind))) {
+  PieceDigester digester(system, arena, loaded.digest_kind);
+  for (const Verified& entry : loaded.verified) digester.Add({{entry.start}, entry.size});
+  const auto now = digester.Finish();
+  if (!now) return Forward(now);
+  for (size_t i = 0; i < loaded.verified.size(); ++i) {
+    const Verified& entry = loaded.verified[i];
+    if (i >= now->size() ||
+        !SameHex((*now)[i].digests, entry.digests, handoff::DigestSize(loaded.digest_kind))) {
       return Fail(ExitCode::kArenaGone, "the loaded kernel",
                   "its memory has changed at or after " + Hex(entry.start), "load it again");
     }

@@ -26,6 +26,7 @@ HopReplay::HopReplay(system::FakeSystem& system) {
   for (const uint64_t page : system.Held(kPage)) {
     memcpy(At(page).data(), system.PhysicalBytes(page), kPage);
   }
+  for (const auto& [page, bytes] : system.reserved_memory) At(page) = bytes;
   // The running kernel's part.
   const auto& image = *system.loaded;
   for (uint64_t at = 0; at < image.size; at += kPage) {

@@ -46,9 +46,33 @@ Result<report::Plan> LoadInPlace(system::System& system, Session& session,
 
 Result<void> PlanByGather(system::System& system, const LoadOptions& options,
                           const Prepared& prepared, report::Plan& plan);
+Result<void> PlanReserved(system::System& system, const LoadOptions& options,
+                          const Prepared& prepared, report::Plan& plan);
+Result<report::Plan> LoadReserved(system::System& system, Session& session,
+                                  const LoadOptions& options, const Prepared& prepared,
+                                  const Progress& progress);
+
 Result<report::Plan> LoadByGather(system::System& system, Session& session,
                                   const LoadOptions& options, const Prepared& prepared,
                                   const Progress& progress);
+
+Result<void> PlanByKernel(system::System& system, const LoadOptions& options,
+                          const Prepared& prepared, report::Plan& plan);
+Result<report::Plan> LoadByKernel(system::System& system, Session& session,
+                                  const LoadOptions& options, const Prepared& prepared,
+                                  const Progress& progress);
+
+Result<void> PlanByFile(system::System& system, const LoadOptions& options,
+                        const Prepared& prepared, report::Plan& plan);
+Result<report::Plan> LoadByFile(system::System& system, Session& session,
+                                const LoadOptions& options, const Prepared& prepared,
+                                const Progress& progress);
+
+// The in-place route's places, for runs of 2 MiB pages that start at `runs`.
+Placed PlaceInRuns(const Shape& shape, const PayloadSizes& sizes, uint64_t granule, bool mmu,
+                   const std::vector<PhysAddr>& runs);
+// "21, 2", for people.
+std::string RunsText(std::span<const uint64_t> run_pages);
 
 // The reason in a failure's message, without the thing that it is about.
 std::string Reason(const Failure& failure);

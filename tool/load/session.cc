@@ -33,6 +33,18 @@ Result<void> RestoreCompaction(System& system, uint64_t before) {
   return {};
 }
 
+// By kexec_file_load where the kernel has no kexec_load, or lockdown forbids it: what is loaded
+// can only be of the other kind then.
+Result<void> UnloadImage(System& system) {
+  const auto done = system.KexecLoad({0}, {});
+  if (done) return {};
+  if ((done.error().value == ENOSYS || done.error().value == EPERM) &&
+      system.KexecFileLoad(-1, -1, "", system::kKexecFileUnload)) {
+    return {};
+  }
+  return std::unexpected(system::ExplainKexecLoad(system, done.error()));
+}
+
 void AddLent(std::vector<LentPages>& to, const std::vector<LentPages>& more) {
   for (const LentPages& pages : more) {
     const auto same = std::ranges::find(to, pages.page_size, &LentPages::page_size);
@@ -140,6 +152,8 @@ Result<void> Session::FinishCommit() {
   State next;
   next.current = state_.pending->loaded;
   next.compaction = state_.compaction;
+  next.crash = state_.crash;
+  next.crash_unsure = state_.crash_unsure;
   if (state_.current && state_.current->arena.slot != next.current->arena.slot) {
     auto pools = PoolsWithout(*system_, state_.current->arena.lent);
     if (!pools) return Forward(pools);
@@ -150,6 +164,15 @@ Result<void> Session::FinishCommit() {
 }
 
 Result<void> Session::Recover() {
+  if (state_.crash_unsure) {
+    const auto loaded = system::CrashLoaded(*system_);
+    if (!loaded) return Forward(loaded);
+    if (!*loaded) {
+      State next = state_;
+      next.crash_unsure = false;
+      if (const auto set = Set(std::move(next)); !set) return set;
+    }
+  }
   if (state_.pending) {
     const Pending pending = *state_.pending;
     switch (pending.phase) {
@@ -161,6 +184,11 @@ Result<void> Session::Recover() {
         const auto loaded = system::KexecLoaded(*system_);
         if (!loaded) return Forward(loaded);
         // Whether the old or the new image is loaded cannot be seen: load the new one once more.
+        if (*loaded && HeldByKernel(*pending.loaded)) {
+          // Its bytes are nowhere but in the kernel: neither can be told to be what is loaded.
+          const auto cleared = Clear(false);
+          return cleared ? Result<void>() : Forward(cleared);
+        }
         if (*loaded) {
           const auto control =
               store_.ReadControl(pending.loaded->control_file, pending.loaded->control_crc32c);
@@ -258,6 +286,34 @@ Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
   return FinishCommit();
 }
 
+Result<void> Session::CommitHeld(Loaded loaded, const ControlArea& control,
+                                 const std::function<Result<void>()>& hand_over) {
+  const int file = state_.current ? 1 - state_.current->control_file : 0;
+  loaded.control_file = file;
+  loaded.control_crc32c =
+      ControlCrc32c({reinterpret_cast<const char*>(control.bytes.data()), control.bytes.size()});
+  if (!control.bytes.empty()) {
+    if (const auto kept = store_.WriteControl(file, control.bytes); !kept) return kept;
+  }
+  State next = state_;
+  next.pending = Pending{.phase = Phase::kCommitting,
+                         .slot = loaded.arena.slot,
+                         .pools = {},
+                         .loaded = std::move(loaded)};
+  if (const auto set = Set(next); !set) {
+    store_.RemoveControl(file);
+    return set;
+  }
+  if (const auto done = hand_over(); !done) {
+    // The image before is still loaded. Told so, the next khop does not take the new one for it.
+    next.pending->phase = Phase::kBuilding;
+    if (Set(std::move(next))) store_.RemoveControl(file);
+    return done;
+  }
+  committed_ = true;
+  return FinishCommit();
+}
+
 Result<void> Session::LoadAgain() {
   if (const auto allowed = system::CheckLoadAllowed(*system_); !allowed) return allowed;
   State next = state_;
@@ -275,13 +331,57 @@ Result<void> Session::LoadAgain() {
   return {};
 }
 
+Result<void> Session::LoadCrash(PhysAddr entry, std::span<const system::KexecSegment> segments,
+                                std::optional<CrashLoaded> loaded) {
+  const State before = state_;
+  State next = state_;
+  next.crash.reset();
+  next.crash_unsure = true;
+  if (const auto set = Set(next); !set) return set;
+  next.crash_unsure = false;
+  auto done = system_->KexecLoadCrash(entry, segments);
+  const bool unload = done && !loaded;
+  if (unload) done = system_->KexecLoadCrash({0}, {});
+  if (done) {
+    next.crash = std::move(loaded);
+    return Set(std::move(next));
+  }
+  const auto explained = system::ExplainKexecLoad(*system_, done.error());
+  // Refused before it began, or after the old one was lost.
+  const auto still = system::CrashLoaded(*system_);
+  if (!still || (*still && unload)) return std::unexpected(explained);
+  (void)Set(*still ? before : std::move(next));
+  return std::unexpected(explained);
+}
+
+Result<bool> Session::UnloadCrash() {
+  const auto loaded = system::CrashLoaded(*system_);
+  if (!loaded) return Forward(loaded);
+  const bool had = state_.crash || state_.crash_unsure;
+  if (*loaded && !had) {
+    return Fail(ExitCode::kCrashSlotTaken, "the crash kernel", "another tool has loaded it",
+                "unload it with that tool");
+  }
+  if (*loaded) {
+    if (const auto done = system_->KexecLoadCrash({0}, {}); !done) {
+      return std::unexpected(system::ExplainKexecLoad(*system_, done.error()));
+    }
+  }
+  if (!had) return false;
+  State next = state_;
+  next.crash.reset();
+  next.crash_unsure = false;
+  if (const auto set = Set(std::move(next)); !set) return Forward(set);
+  return true;
+}
+
 Result<bool> Session::Clear(bool forced) {
   if (!state_.settle.empty()) {
     if (const auto settled = RemoveOthers(); !settled) return Forward(settled);
   }
   int segments = 0;
   for (int slot = 0; slot < kSlots; ++slot) segments += CountSegments(*system_, slot);
-  if (state_.empty() && segments == 0 && !forced) {
+  if (state_.idle() && segments == 0 && !forced) {
     for (int file = 0; file < kSlots; ++file) store_.RemoveControl(file);
     return false;
   }
@@ -319,9 +419,7 @@ Result<bool> Session::Clear(bool forced) {
   }
   if (*loaded) {
     // An image whose memory is about to go must not stay loaded.
-    if (const auto done = system_->KexecLoad({0}, {}); !done) {
-      return std::unexpected(system::ExplainKexecLoad(*system_, done.error()));
-    }
+    if (const auto done = UnloadImage(*system_); !done) return Forward(done);
   }
   for (int slot = 0; slot < kSlots; ++slot) {
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);
@@ -332,7 +430,12 @@ Result<bool> Session::Clear(bool forced) {
     const auto restored = RestoreCompaction(*system_, *state_.compaction);
     if (!restored) return Forward(restored);
   }
-  if (const auto set = Set(State{}); !set) return Forward(set);
+  // The crash kernel stays.
+  State left;
+  left.crash = state_.crash;
+  left.crash_unsure = state_.crash_unsure;
+  if (left.crash) left.crash->with_payload = false;
+  if (const auto set = Set(std::move(left)); !set) return Forward(set);
   return true;
 }
 

@@ -2,6 +2,8 @@
 // One khop at work: the lock, the state, and the repair of what a khop that died has left.
 #pragma once
 
+#include <functional>
+
 #include "tool/base/error.h"
 #include "tool/load/control.h"
 #include "tool/load/state.h"
@@ -34,9 +36,19 @@ class Session {
   // Loads `control` and makes `loaded` the current one; the arena before it is given back, unless
   // it is the same.
   Result<void> Commit(Loaded loaded, const ControlArea& control);
+  // The same for an image that the kernel holds whole (HeldByKernel): `hand_over` loads it.
+  Result<void> CommitHeld(Loaded loaded, const ControlArea& control,
+                          const std::function<Result<void>()>& hand_over);
   // Hands the current image to the kernel once more: whose is loaded nobody can see, and another
   // tool may have loaded one since. On failure what was loaded still is.
   Result<void> LoadAgain();
+  // Loads an image for a panic. The one before is lost first, whoever's it is: CheckCrashSlot() is
+  // the caller's. Without `loaded` it is unloaded at once: what counts is what then lies in the
+  // reservation.
+  Result<void> LoadCrash(PhysAddr entry, std::span<const system::KexecSegment> segments,
+                         std::optional<CrashLoaded> loaded);
+  // Errors: kCrashSlotTaken (it is not khop's).
+  Result<bool> UnloadCrash();
   // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
 

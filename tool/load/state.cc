@@ -27,6 +27,10 @@ std::string ControlFile(int file) { return "/run/khop/control." + std::to_string
 
 }  // namespace
 
+bool HeldByKernel(const Loaded& loaded) {
+  return loaded.plan.route == "kernel" || loaded.plan.route == "file";
+}
+
 uint32_t ControlCrc32c(std::string_view bytes) {
   return digest::Crc32c(std::as_bytes(std::span(bytes)), digest::DigestFeatures::Scalar());
 }

@@ -39,9 +39,28 @@ struct Loaded {
   // Pages of unowned destinations that the running kernel took while it loaded the control area:
   // its copy and its page tables, which are of no use to anybody once the relocator runs.
   std::vector<PhysRange> taken;
+  // --mem-min and --mem-max.
+  PhysRange bounds;
   // khop's copy of the control area: which file, and its checksum.
   int control_file = 0;
   uint32_t control_crc32c = 0;
+  uint32_t file_flags = 0;  // route file: of the kexec_file_load
+};
+
+// Whether no arena of khop's is behind it: the routes kernel and file.
+bool HeldByKernel(const Loaded& loaded);
+
+// A crash kernel that khop has loaded.
+struct CrashLoaded {
+  report::Plan plan;
+  std::string loaded_at;
+  // As it was asked for, so that it can be loaded again together with a payload.
+  std::string kernel;
+  std::vector<std::string> initrds;
+  std::string command_line;
+  std::string dtb;  // empty: the running kernel's
+  handoff::DigestKind digest_kind = handoff::DigestKind::kSha256;
+  bool with_payload = false;  // its image holds the payload of the reserved route too
 };
 
 enum class Phase : uint8_t {
@@ -65,8 +84,14 @@ struct State {
   PoolRecords settle;
   // vm.compact_unevictable_allowed as it was before khop set it to 0 for locked base pages.
   std::optional<uint64_t> compaction;
+  // Of the crash slot: what khop loaded; and whether one has died between saying that it would load
+  // something and saying that it had.
+  std::optional<CrashLoaded> crash;
+  bool crash_unsure = false;
 
-  bool empty() const { return !current && !pending && settle.empty() && !compaction; }
+  // Nothing but what belongs to the crash slot.
+  bool idle() const { return !current && !pending && settle.empty() && !compaction; }
+  bool empty() const { return idle() && !crash && !crash_unsure; }
 };
 
 uint32_t ControlCrc32c(std::string_view bytes);

@@ -78,12 +78,14 @@ static void from_json(const nlohmann::json& json, ArenaRecord& arena) {
   arena.extents = std::make_shared<const std::vector<Extent>>(*std::move(extents));
 }
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loaded, plan, loaded_at, arena, stamp, digest_kind, verified,
-                                   mmu, taken, control_file, control_crc32c)
+                                   mmu, taken, bounds, control_file, control_crc32c, file_flags)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CrashLoaded, plan, loaded_at, kernel, initrds, command_line, dtb,
+                                   digest_kind, with_payload)
 // NOLINTEND
 
 namespace {
 
-constexpr int kVersion = 3;
+constexpr int kVersion = 4;
 constexpr const char* kFile = "the state of khop (/run/khop/state.json)";
 // The checksum is over the text with zeros in its place.
 constexpr std::string_view kChecksum = "\"crc32c\": \"";
@@ -120,6 +122,8 @@ std::string EncodeState(const State& state, const std::string& boot_id) {
   }
   if (!state.settle.empty()) json["settle"] = state.settle;
   if (state.compaction) json["compaction"] = *state.compaction;
+  if (state.crash) json["crash"] = *state.crash;
+  if (state.crash_unsure) json["crash_unsure"] = true;
   // Paths need not be UTF-8.
   std::string text = json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   Seal(text, FindChecksum(text));
@@ -147,6 +151,8 @@ Result<State> DecodeState(const std::string& text, std::string* boot_id) {
     if (json.contains("current")) state.current = json["current"].get<Loaded>();
     if (json.contains("settle")) state.settle = json["settle"].get<PoolRecords>();
     if (json.contains("compaction")) state.compaction = json["compaction"].get<uint64_t>();
+    if (json.contains("crash")) state.crash = json["crash"].get<CrashLoaded>();
+    if (json.contains("crash_unsure")) state.crash_unsure = json["crash_unsure"].get<bool>();
     if (json.contains("pending")) {
       const nlohmann::json& from = json["pending"];
       Pending pending{.phase = from.at("phase").get<Phase>(),

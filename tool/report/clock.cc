@@ -32,6 +32,7 @@ std::optional<ClockSample> SampleClocks() {
       best.monotonic_raw = raw;
     }
   }
+  best.frequency = system::el0::CounterFrequency();
   const uint64_t monotonic = Nanoseconds(CLOCK_MONOTONIC);
   const uint64_t boottime = Nanoseconds(CLOCK_BOOTTIME);
   // Without suspend they differ by the time between the two readings only.

@@ -33,6 +33,13 @@ Json ToJson(const std::vector<ArenaPages>& arena) {
   return list;
 }
 
+Json ToJson(const system::Speeds& speeds) {
+  return {{"copy", speeds.copy},
+          {"clean", speeds.clean},
+          {"sha256", speeds.sha256},
+          {"crc32c", speeds.crc32c}};
+}
+
 std::string Dump(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

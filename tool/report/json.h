@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tool/report/segment.h"
+#include "tool/system/system.h"
 
 namespace khop::report {
 
@@ -18,6 +19,7 @@ inline constexpr int kSchema = 1;
 
 Json ToJson(const std::vector<Segment>& segments);
 Json ToJson(const ControlArea& control);
+Json ToJson(const system::Speeds& speeds);
 Json ToJson(const std::vector<ArenaPages>& arena);
 // Two spaces of indent, a newline at the end; bytes that are not UTF-8 become U+FFFD.
 std::string Dump(const Json& json);

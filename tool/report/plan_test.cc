@@ -25,6 +25,7 @@ Plan SomePlan() {
   plan.command_line =
       "BOOT=x root=UUID=2b5b2b5b-0000-4000-8000-0123456789ab ro console=ttyAMA0 quiet panic=5";
   plan.dtb_source = "/sys/firmware/fdt";
+  plan.addresses = "loaded";
   plan.entry = 0x40200000;
   plan.segments = {{"kernel", 0x40200000, 40894464, 39426048},
                    {"dtb", 0x42a00000, 8000, 0},
@@ -91,6 +92,38 @@ TEST(PlanText, FitsEightyColumnsAndHidesControlCharacters) {
     }
     EXPECT_FALSE(line.ends_with(' ')) << line;
   }
+}
+
+TEST(PlanText, MapAndCosts) {
+  Plan plan = SomePlan();
+  plan.dtb_changes.clear();
+  constexpr uint64_t kMib = uint64_t{1} << 20;
+  plan.map_cell = 2 * kMib;
+  for (uint64_t at = 0; at < 32; ++at) {
+    plan.map.push_back({.start = 0x40000000 + at * plan.map_cell, .ram = plan.map_cell});
+  }
+  plan.map[0].reserved = plan.map_cell;
+  plan.map[30].free = plan.map_cell;
+  plan.map[31].movable = plan.map_cell;
+  plan.costs = {{"shutdown", "1 CPU taken offline", 3'000'000, 190'000'000},
+                {"move", "nothing", 0, 0},
+                {"kernel-start", "its own affair", {}, {}}};
+  const std::string text = RenderText(plan);
+  EXPECT_NE(text.find("Memory map, a character for 2 MiB\n"
+                      "0x40000000   xKKKKKKKKKKKKKKKKKKKKDII######.:\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find(".:\n             K kernel  I initrd  D device tree  . free  "),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("  shutdown   3.000 ms to 190.000 ms: 1 CPU taken offline\n"
+                      "  move       none: nothing\n"
+                      "  kernel-start not known: its own affair\n"),
+            std::string::npos)
+      << text;
+  const CostSum sum = SumCosts(plan);
+  EXPECT_EQ(sum.least, 3'000'000U);
+  EXPECT_TRUE(sum.whole);
 }
 
 TEST(PlanJson, HoldsEverything) {

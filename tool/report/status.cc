@@ -37,6 +37,35 @@ std::string Headline(const Status& status) {
   return text;
 }
 
+std::string CrashHeadline(const CrashStatus& crash) {
+  std::string text = "not loaded";
+  if (crash.loaded_by == LoadedBy::kOther) text = "loaded, and not khop's as far as it knows";
+  if (crash.loaded_by == LoadedBy::kKhop) {
+    text = crash.kernel;
+    if (!crash.kernel_version.empty()) text += " (" + crash.kernel_version + ")";
+    if (!crash.loaded_at.empty()) text += " at " + crash.loaded_at;
+    if (crash.with_payload) text += ", beside the kernel that khop exec starts";
+  }
+  if (crash.reservation.empty()) text += "; no memory is reserved for one (crashkernel=)";
+  if (!crash.note.empty()) text += "; " + crash.note;
+  return text;
+}
+
+Json ToJson(const CrashStatus& crash) {
+  Json json = {{"loaded_by", Name(crash.loaded_by)},
+               {"note", crash.note},
+               {"reservation", ToJson(crash.reservation)}};
+  if (crash.loaded_by != LoadedBy::kKhop) return json;
+  json["loaded_at"] = crash.loaded_at;
+  json["kernel"] = {{"path", crash.kernel}, {"version", crash.kernel_version}};
+  json["initrds"] = crash.initrds;
+  json["command_line"] = crash.command_line;
+  json["entry"] = crash.entry;
+  json["segments"] = ToJson(crash.segments);
+  json["with_payload"] = crash.with_payload;
+  return json;
+}
+
 }  // namespace
 
 bool Ready(const Status& status) {
@@ -56,9 +85,9 @@ std::string RenderText(const Status& status) {
     page.Field("Payload", PayloadText(status.bytes_in_place, status.bytes_to_move, status.moves));
     if (!status.mmu.empty()) page.Field("MMU", MmuText(status.mmu, status.mmu_reason));
     page.Field("Arena", ArenaText(status.arena));
-    page.Field("Digest", status.digest);
+    page.Field("Digest", status.digest == "early" ? "sha256, early: at exec --now" : status.digest);
   }
-  page.Field("Crash image", status.crash_loaded ? "loaded" : "not loaded");
+  page.Field("Crash image", CrashHeadline(status.crash));
   for (const Check& check : status.checks) {
     page.Field("Check", check.name + ": " + (check.ok ? "ok" : "FAILED") +
                             (check.detail.empty() ? "" : ", " + check.detail));
@@ -79,7 +108,8 @@ std::string ToJson(const Status& status) {
   Json json = {{"schema", kSchema},
                {"loaded_by", Name(status.loaded_by)},
                {"ready", Ready(status)},
-               {"crash_loaded", status.crash_loaded}};
+               {"crash_loaded", status.crash.loaded_by != LoadedBy::kNobody},
+               {"crash", ToJson(status.crash)}};
   if (status.loaded_by == LoadedBy::kKhop) {
     json["route"] = status.route;
     json["loaded_at"] = status.loaded_at;

@@ -17,6 +17,22 @@ enum class LoadedBy : uint8_t {
   kOther,  // the kernel says that an image is loaded, and it is not ours
 };
 
+// The image that a panic would start.
+struct CrashStatus {
+  LoadedBy loaded_by = LoadedBy::kNobody;
+  std::string note;                  // what else is known of whose it is
+  std::vector<Segment> reservation;  // crashkernel=: none, one or two ranges
+  // The rest only with kKhop.
+  std::string loaded_at;
+  std::string kernel;
+  std::string kernel_version;
+  std::vector<std::string> initrds;
+  std::string command_line;
+  uint64_t entry = 0;
+  std::vector<Segment> segments;
+  bool with_payload = false;  // the kernel that khop exec starts lies in the same image
+};
+
 // One thing that was looked at just now: {"pages", true, "21 of 21 in their places"}.
 struct Check {
   std::string name;
@@ -26,7 +42,7 @@ struct Check {
 
 struct Status {
   LoadedBy loaded_by = LoadedBy::kNobody;
-  bool crash_loaded = false;  // /sys/kernel/kexec_crash_loaded
+  CrashStatus crash;
   // The rest only with kKhop.
   std::string route;
   std::string loaded_at;       // "2026-07-01T12:00:00Z"

@@ -59,7 +59,7 @@ Payload      38 MiB in place, 1 MiB to move (in 3 moves)
 MMU          on: the page tables fit
 Arena        21 pages of 2 MiB (42 MiB)
 Digest       sha256
-Crash image  not loaded
+Crash image  not loaded; no memory is reserved for one (crashkernel=)
 Check        pages: ok, 21 of 21 in their places
 Check        kernel image: ok
 Check        pages: FAILED, page 3 has moved from 0x40600000 to 0x51200000
@@ -69,12 +69,15 @@ Ready        no: khop exec would refuse
 
 TEST(StatusText, NothingAndOthers) {
   Status status;
-  EXPECT_EQ(RenderText(status), "Loaded       nothing\nCrash image  not loaded\n");
+  EXPECT_EQ(RenderText(status),
+            "Loaded       nothing\n"
+            "Crash image  not loaded; no memory is reserved for one (crashkernel=)\n");
   status.loaded_by = LoadedBy::kOther;
-  status.crash_loaded = true;
+  status.crash.loaded_by = LoadedBy::kOther;
   EXPECT_EQ(RenderText(status),
             "Loaded       a kernel that another tool loaded; khop knows nothing about it\n"
-            "Crash image  loaded\n");
+            "Crash image  loaded, and not khop's as far as it knows; no memory is reserved\n"
+            "             for one (crashkernel=)\n");
 }
 
 TEST(StatusJson, HoldsEverything) {

@@ -10,12 +10,6 @@
 namespace khop::report {
 namespace {
 
-// Columns on a terminal, for text in UTF-8 of characters one column wide.
-size_t Width(std::string_view text) {
-  return static_cast<size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
 std::string Address(uint64_t value) {
   std::array<char, 24> text{};
   std::snprintf(text.data(), text.size(), "0x%012llx", static_cast<unsigned long long>(value));
@@ -25,7 +19,9 @@ std::string Address(uint64_t value) {
 void AddSegment(TextPage& page, const Segment& segment, std::string_view note) {
   // The last byte, not the one after it: that is what /proc/iomem shows.
   const uint64_t last = segment.size == 0 ? segment.start : segment.start + segment.size - 1;
-  std::string row = "  " + PadRight(Printable(segment.name), kLabelColumns - 2) +
+  std::string row = "  " +
+                    Paint(page.style(), InkOf(segment.name),
+                          PadRight(Printable(segment.name), kLabelColumns - 2)) +
                     Address(segment.start) + " - " + Address(last) + " " +
                     PadLeft(HumanBytes(segment.size), 10);
   if (!note.empty()) row += "  " + std::string(note);
@@ -33,6 +29,19 @@ void AddSegment(TextPage& page, const Segment& segment, std::string_view note) {
 }
 
 }  // namespace
+
+size_t Width(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+Ink InkOf(std::string_view segment) {
+  if (segment == "kernel") return Ink::kBlue;
+  if (segment == "initrd") return Ink::kGreen;
+  if (segment == "dtb") return Ink::kMagenta;
+  if (segment == "control") return Ink::kRed;
+  return Ink::kPlain;
+}
 
 std::string PadLeft(std::string_view text, size_t width) {
   return std::string(width - std::min(width, Width(text)), ' ') + std::string(text);
@@ -47,6 +56,8 @@ void TextPage::Line(std::string_view text) {
   text_ += '\n';
 }
 
+void TextPage::Heading(std::string_view text) { Line(Paint(style_, Ink::kBold, text)); }
+
 void TextPage::Gap() { text_ += '\n'; }
 
 void TextPage::Field(std::string_view label, std::string_view text) {
@@ -54,6 +65,12 @@ void TextPage::Field(std::string_view label, std::string_view text) {
   std::string_view rest = clean;
   std::string line = PadRight(label, kLabelColumns);
   if (Width(label) >= kLabelColumns) line += ' ';
+  // Painted when it is whole: what a terminal does not show takes no column.
+  const auto finish = [&] {
+    const bool labelled = !label.empty() && line.starts_with(label);
+    Line(labelled ? Paint(style_, Ink::kBold, label) + line.substr(label.size()) : line);
+    label = {};
+  };
   bool empty = true;
   while (!rest.empty()) {
     if (rest.front() == ' ') {
@@ -62,7 +79,7 @@ void TextPage::Field(std::string_view label, std::string_view text) {
     }
     const std::string_view word = rest.substr(0, rest.find(' '));
     if (!empty && Width(line) + 1 + Width(word) > kColumns) {
-      Line(line);
+      finish();
       line.assign(kLabelColumns, ' ');
       empty = true;
     }
@@ -71,12 +88,12 @@ void TextPage::Field(std::string_view label, std::string_view text) {
     empty = false;
     rest.remove_prefix(word.size());
   }
-  if (!empty) Line(line);
+  if (!empty) finish();
 }
 
 void AddMemory(TextPage& page, const std::vector<Segment>& segments, const ControlArea& control) {
   if (segments.empty() && control.size == 0) return;
-  page.Line("Memory");
+  page.Heading("Memory");
   for (const Segment& segment : segments) {
     AddSegment(page, segment,
                segment.file_bytes == 0 || segment.file_bytes == segment.size
@@ -120,7 +137,7 @@ std::string MmuText(const std::string& mmu, const std::string& reason) {
 
 void AddChanges(TextPage& page, const std::vector<devicetree::Change>& changes) {
   if (changes.empty()) return;
-  page.Line("Device tree changes");
+  page.Heading("Device tree changes");
   for (const devicetree::Change& change : changes) {
     const char* sign = "  ~ ";
     if (change.kind == devicetree::ChangeKind::kAdded) sign = "  + ";

@@ -3,11 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <charconv>
 
 #include "core/handoff/handoff.h"
 #include "tool/report/json.h"
-#include "tool/report/text.h"
 
 namespace khop::report {
 namespace {
@@ -67,6 +66,13 @@ void AddStep(Timeline& timeline, std::string_view name, std::string_view meaning
 
 void AddNow(Timeline& timeline, const ClockSample& now) {
   if (timeline.jump == 0) return;
+  if (now.frequency != 0 && now.frequency != timeline.frequency) {
+    timeline.notes.push_back("the counter ran at " + std::to_string(timeline.frequency) +
+                             " Hz during the hop and is said to run at " +
+                             std::to_string(now.frequency) +
+                             " now: what came after the jump is left out");
+    return;
+  }
   if (now.counter < timeline.jump) {
     timeline.notes.emplace_back("the counter stands before the jump now: it was reset since");
     return;
@@ -82,14 +88,54 @@ void AddNow(Timeline& timeline, const ClockSample& now) {
     timeline.notes.emplace_back("this kernel's clock does not fit the counter, and is left out");
     return;
   }
+  const uint64_t clock_start = now.counter - uptime;
   AddStep(timeline, "kernel-start", "next kernel until its clock starts", timeline.jump,
-          now.counter - uptime);
+          clock_start);
+  if (!now.init) {
+    timeline.notes.emplace_back(
+        "the kernel's log does not tell any more when it ran init: its start is not told apart");
+    AddStep(timeline, "userspace", "the rest of its start, and user space until now", clock_start,
+            now.counter);
+  } else if (*now.init > now.monotonic_raw) {
+    timeline.notes.emplace_back("by its log this kernel ran init later than now: left out");
+  } else {
+    const uint64_t init = clock_start + ToTicks(*now.init, timeline.frequency);
+    AddStep(timeline, "kernel", "next kernel until it runs init", clock_start, init);
+    AddStep(timeline, "userspace", "user space until now", init, now.counter);
+  }
   timeline.notes.emplace_back(
       "\"kernel-start\" ends where the kernel's log has 0.000000: after its first instructions and "
       "the set-up of its memory");
 }
 
 }  // namespace
+
+uint64_t LongestStep(const Timeline& timeline) {
+  uint64_t longest = 1;
+  for (const TimelineStep& step : timeline.steps) {
+    if (step.name != "userspace") longest = std::max(longest, step.nanoseconds);
+  }
+  return longest;
+}
+
+std::optional<uint64_t> FindInitStart(std::string_view log) {
+  std::optional<uint64_t> start;
+  while (!log.empty()) {
+    const std::string_view line = log.substr(0, log.find('\n'));
+    log.remove_prefix(std::min(line.size() + 1, log.size()));
+    // "PRIORITY,SEQUENCE,MICROSECONDS,…;TEXT", of the kernel's own: one digit below 8.
+    if (line.size() < 2 || line[0] < '0' || line[0] > '7' || line[1] != ',') continue;
+    const size_t text = line.find(';');
+    const size_t comma = line.find(',', 2);
+    if (text == std::string_view::npos || comma == std::string_view::npos || comma > text) continue;
+    if (!line.substr(text + 1).starts_with("Run ") || !line.ends_with(" as init process")) continue;
+    uint64_t microseconds = 0;
+    const auto parsed = std::from_chars(line.data() + comma + 1, line.data() + text, microseconds);
+    if (parsed.ec != std::errc() || microseconds > ~uint64_t{0} / 1000) continue;
+    start = microseconds * 1000;  // a first choice that does not work is followed by another
+  }
+  return start;
+}
 
 Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
                                 const std::optional<ClockSample>& now) {
@@ -137,7 +183,7 @@ Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
   timeline.bytes_moved = Get(slots, TimelineSlot::kBytesMoved);
   timeline.bytes_verified = Get(slots, TimelineSlot::kBytesVerified);
   const uint64_t digest = Get(slots, TimelineSlot::kDigest);
-  timeline.digest = DigestName(digest & 0xff);
+  timeline.digest = (digest & 0x200) != 0 ? "early" : DigestName(digest & 0xff);
   timeline.digest_by_instructions = (digest & 0x100) != 0;
 
   AddStep(timeline, "shutdown", "old kernel, from reboot(2) on", reboot, entry);
@@ -148,63 +194,13 @@ Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
   AddStep(timeline, "finish", "caches cleaned, MMU off", verified, timeline.jump);
   if (reboot == 0) {
     timeline.notes.emplace_back(
-        "the moment of reboot(2) is not known: the hop was not started by khop exec");
+        "the moment of reboot(2) is not known: the hop was not started by khop exec, or by the "
+        "route kernel");
   } else if (timeline.jump >= reboot) {
     timeline.blackout = ToNanoseconds(timeline.jump - reboot, timeline.frequency);
   }
   if (now) AddNow(timeline, *now);
   return timeline;
-}
-
-std::string RenderText(const Timeline& timeline) {
-  TextPage page;
-  for (const FailedHop& failed : timeline.failed) {
-    page.Field("Failed hop", failed.reason);
-    page.Field("", (failed.loaded_at.empty() ? "" : "loaded at " + failed.loaded_at + ", ") +
-                       "by " + failed.source);
-  }
-  page.Field("Route", timeline.route);
-  page.Field("From", timeline.from);
-  if (!timeline.filled_in) {
-    page.Field("Timeline", timeline.hopped
-                               ? "not filled in: no relocator started this kernel with it"
-                               : "none: khop did not start this kernel");
-    for (const std::string& note : timeline.notes) page.Field("Note", note);
-    return page.text();
-  }
-  uint64_t longest = 1;
-  for (const TimelineStep& step : timeline.steps) longest = std::max(longest, step.nanoseconds);
-  constexpr size_t kBarColumns = 20;
-  for (const TimelineStep& step : timeline.steps) {
-    // In floating point, as the product of two long times does not fit.
-    const auto share = static_cast<double>(step.nanoseconds) / static_cast<double>(longest);
-    const auto bar = static_cast<size_t>(std::lround(share * static_cast<double>(kBarColumns)));
-    page.Line(PadRight(step.name, kLabelColumns) + PadLeft(Duration(step.nanoseconds), 11) + "  " +
-              PadRight(std::string(std::min(bar, kBarColumns), '#'), kBarColumns) + "  " +
-              step.meaning);
-  }
-  if (timeline.blackout) {
-    page.Field("Blackout", Duration(*timeline.blackout) + " from reboot(2) to the jump");
-  }
-  if (timeline.since_jump) page.Field("Since then", Duration(*timeline.since_jump));
-  page.Field("Moved", HumanBytes(timeline.bytes_moved));
-  std::string verified = HumanBytes(timeline.bytes_verified);
-  if (timeline.digest == "none") {
-    verified = "nothing";
-  } else {
-    verified += " by " + timeline.digest +
-                (timeline.digest_by_instructions ? ", with the CPU's instructions for it"
-                                                 : ", in plain code");
-  }
-  page.Field("Verified", verified);
-  const auto on = [](bool value) { return value ? "on" : "off"; };
-  page.Field("Relocator", "EL" + std::to_string(timeline.exception_level) +
-                              (timeline.e2h ? " (VHE)" : "") + ", MMU " + on(timeline.mmu) +
-                              ", data cache " + on(timeline.data_cache) + ", instruction cache " +
-                              on(timeline.instruction_cache));
-  page.Field("Counter", std::to_string(timeline.frequency) + " Hz");
-  for (const std::string& note : timeline.notes) page.Field("Note", note);
-  return page.text();
 }
 
 std::string ToJson(const Timeline& timeline) {

@@ -7,10 +7,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tool/base/error.h"
 #include "tool/report/failed_hop.h"
+#include "tool/report/style.h"
 
 namespace khop::report {
 
@@ -19,14 +21,21 @@ struct ClockSample {
   uint64_t counter = 0;        // CNTVCT_EL0
   uint64_t monotonic_raw = 0;  // CLOCK_MONOTONIC_RAW, ns: not slewed by NTP, stops in suspend
   uint64_t suspended = 0;      // CLOCK_BOOTTIME - CLOCK_MONOTONIC, ns
+  uint64_t frequency = 0;      // CNTFRQ_EL0; 0: not known
+  // When the kernel ran its first process, ns on the clock of its log.
+  std::optional<uint64_t> init = std::nullopt;
 };
+
+// When the kernel ran init, by its log (the records of /dev/kmsg); nothing if the line has dropped
+// out.
+std::optional<uint64_t> FindInitStart(std::string_view log);
 
 // Reads them as close together as can be; nothing on a machine without CNTVCT_EL0.
 std::optional<ClockSample> SampleClocks();
 
 struct TimelineStep {
   std::string name;     // stable, for programs: "shutdown", "set-up", "move", "verify", "finish",
-                        // "kernel-start"
+                        // "kernel-start", "kernel", "userspace"
   std::string meaning;  // for people
   uint64_t start = 0;   // ticks of the counter
   uint64_t ticks = 0;
@@ -53,7 +62,7 @@ struct Timeline {
   bool e2h = false;              // HCR_EL2.E2H: VHE
   uint64_t bytes_moved = 0;
   uint64_t bytes_verified = 0;
-  std::string digest;  // "sha256", "crc32c", "none", "unknown (7)"
+  std::string digest;  // "sha256", "crc32c", "none", "early", "unknown (7)"
   bool digest_by_instructions = false;
 
   // From /chosen/khop,route and khop,from; empty if they are not there.
@@ -71,8 +80,14 @@ Result<Timeline> DecodeTimeline(std::span<const std::byte> property,
                                 const std::optional<ClockSample>& now);
 
 // For people, with bars; lines of at most 80 columns, each ended by a newline.
-std::string RenderText(const Timeline& timeline);
+std::string RenderText(const Timeline& timeline, const Style& style = {});
 // For programs: one JSON object with "schema": 1, ended by a newline.
 std::string ToJson(const Timeline& timeline);
+// A picture: the blackout and what came after it, drawn to scale.
+std::string ToSvg(const Timeline& timeline);
+
+// The longest of the steps that bars are drawn to: user space's does not count, which lasts until
+// somebody asks.
+uint64_t LongestStep(const Timeline& timeline);
 
 }  // namespace khop::report

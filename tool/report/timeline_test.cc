@@ -49,7 +49,9 @@ Slots AHop() {
 // 1 s of uptime; the kernel's clock started 10 ms after the jump.
 constexpr ClockSample kNow = {.counter = 1'009'376'300 + 625'000 + 62'500'000,
                               .monotonic_raw = 1'000'000'000,
-                              .suspended = 0};
+                              .suspended = 0,
+                              .frequency = kFrequency,
+                              .init = 400'000'000};
 
 TEST(Timeline, Steps) {
   const auto timeline = DecodeTimeline(AHop().bytes(), kNow);
@@ -58,8 +60,9 @@ TEST(Timeline, Steps) {
   std::vector<std::pair<std::string, uint64_t>> steps;
   for (const TimelineStep& step : timeline->steps) steps.emplace_back(step.name, step.nanoseconds);
   const std::vector<std::pair<std::string, uint64_t>> expected = {
-      {"shutdown", 100'000'000}, {"set-up", 800},    {"move", 0},
-      {"verify", 50'000'000},    {"finish", 20'000}, {"kernel-start", 10'000'000}};
+      {"shutdown", 100'000'000}, {"set-up", 800},           {"move", 0},
+      {"verify", 50'000'000},    {"finish", 20'000},        {"kernel-start", 10'000'000},
+      {"kernel", 400'000'000},   {"userspace", 600'000'000}};
   EXPECT_EQ(steps, expected);
   EXPECT_EQ(timeline->steps[3].ticks, 3'125'000u);
   EXPECT_EQ(timeline->steps[3].start, 1'006'250'050u);
@@ -104,8 +107,10 @@ TEST(Timeline, PlainRebootHasNoShutdown) {
   EXPECT_FALSE(timeline->blackout);
   EXPECT_FALSE(timeline->since_jump);
   ASSERT_EQ(timeline->notes.size(), 1u);
-  EXPECT_EQ(timeline->notes[0],
-            "the moment of reboot(2) is not known: the hop was not started by khop exec");
+  EXPECT_EQ(
+      timeline->notes[0],
+      "the moment of reboot(2) is not known: the hop was not started by khop exec, or by the route "
+      "kernel");
 }
 
 TEST(Timeline, Refused) {
@@ -150,6 +155,35 @@ TEST(Timeline, ClocksThatDoNotFit) {
   EXPECT_EQ(suspended->steps.back().name, "finish");
 }
 
+TEST(Timeline, CounterOfAnotherFrequency) {
+  ClockSample now = kNow;
+  now.frequency = 1'000'000'000;
+  const auto timeline = DecodeTimeline(AHop().bytes(), now);
+  ASSERT_TRUE(timeline);
+  EXPECT_EQ(timeline->steps.back().name, "finish");
+  EXPECT_EQ(timeline->notes.back(),
+            "the counter ran at 62500000 Hz during the hop and is said to run at 1000000000 now: "
+            "what came after the jump is left out");
+}
+
+TEST(Timeline, InitIsInTheLogOrNot) {
+  EXPECT_EQ(FindInitStart("6,0,0,-;Booting Linux\n6,371,1234567,-;Run /init as init process\n"
+                          " SUBSYSTEM=x\n7,372,1234580,-;  with arguments:\n"),
+            1'234'567'000u);
+  EXPECT_FALSE(FindInitStart("14,371,1234567,-;Run /init as init process\n"));  // user space's
+  EXPECT_FALSE(FindInitStart("6,371,x,-;Run /init as init process\n6\n6,\n6,;\n"));
+  ClockSample now = kNow;
+  now.init.reset();
+  const auto without = DecodeTimeline(AHop().bytes(), now);
+  ASSERT_TRUE(without);
+  EXPECT_EQ(without->steps.back().name, "userspace");
+  EXPECT_EQ(without->steps.back().nanoseconds, 1'000'000'000u);
+  now.init = 5'000'000'000;
+  const auto late = DecodeTimeline(AHop().bytes(), now);
+  ASSERT_TRUE(late);
+  EXPECT_EQ(late->steps.back().name, "kernel-start");
+}
+
 TEST(Timeline, AnyBytesDecodeOrFail) {
   std::mt19937_64 random(11);
   for (int round = 0; round < 5000; ++round) {
@@ -159,11 +193,16 @@ TEST(Timeline, AnyBytesDecodeOrFail) {
     }
     slots.Set(TimelineSlot::kVersion, 1);
     slots.Set(TimelineSlot::kFrequency, 1 + random() % 10'000'000'000);
-    const ClockSample now = {random(), random(), 0};
+    const ClockSample now = {.counter = random(),
+                             .monotonic_raw = random(),
+                             .suspended = 0,
+                             .frequency = 0,
+                             .init = random() >> (random() % 64)};
     const auto timeline = DecodeTimeline(slots.bytes(), now);
     ASSERT_TRUE(timeline);
     EXPECT_FALSE(RenderText(*timeline).empty());
     EXPECT_FALSE(ToJson(*timeline).empty());
+    EXPECT_FALSE(ToSvg(*timeline).empty());
   }
 }
 
@@ -175,12 +214,14 @@ TEST(TimelineText, Golden) {
   EXPECT_EQ(RenderText(*timeline),
             R"(Route        in-place
 From         6.1.0-56-arm64
-shutdown      100.000 ms  ####################  old kernel, from reboot(2) on
-set-up            800 ns                        hand-off checked, MMU on
+shutdown      100.000 ms  #####                 old kernel, from reboot(2) on
+set-up            800 ns  |                     hand-off checked, MMU on
 move                0 ns                        payload to its place
-verify         50.000 ms  ##########            digests of the payload
-finish         20.000 us                        caches cleaned, MMU off
-kernel-start   10.000 ms  ##                    next kernel until its clock starts
+verify         50.000 ms  ###                   digests of the payload
+finish         20.000 us  |                     caches cleaned, MMU off
+kernel-start   10.000 ms  #                     next kernel until its clock starts
+kernel        400.000 ms  ####################  next kernel until it runs init
+userspace     600.000 ms  ####################> user space until now
 Blackout     150.020 ms from reboot(2) to the jump
 Since then   1.010 s
 Moved        0 bytes

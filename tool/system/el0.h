@@ -17,6 +17,12 @@ inline uint64_t Counter() {
   return value;
 }
 
+inline uint64_t CounterFrequency() {
+  uint64_t value = 0;
+  asm volatile("mrs %0, cntfrq_el0" : "=r"(value));
+  return value;
+}
+
 // CTR_EL0.DminLine, bits 19:16, is log2 of the words in the smallest data cache line; the kernel
 // presents the smallest of all CPUs.
 inline uint32_t DataCacheLine() {
@@ -38,6 +44,7 @@ inline void CleanToPoc(const std::byte* address, uint64_t size) {
 
 // Other machines can build khop and see it refuse; none of these results is ever used there.
 inline uint64_t Counter() { return 0; }
+inline uint64_t CounterFrequency() { return 0; }
 inline uint32_t DataCacheLine() { return 64; }
 inline void CleanToPoc(const std::byte* /*address*/, uint64_t /*size*/) {}
 

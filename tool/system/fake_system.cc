@@ -51,6 +51,7 @@ FakeSystem::FakeSystem() {
   SetFile("/proc/sys/kernel/shmall", "18446744073692774399\n");
   SetFile("/proc/sys/kernel/kexec_load_disabled", "0\n");
   SetFile("/sys/kernel/kexec_loaded", "");
+  SetFile("/sys/kernel/kexec_crash_loaded", "");
   SetFile("/proc/sys/vm/compact_unevictable_allowed", "1\n");
   SetFile(kPagemap, "");
   SetFile(kPageFlags, "");
@@ -246,12 +247,14 @@ std::string FakeSystem::PoolText(const std::string& path) const {
 }
 
 bool FakeSystem::IsMade(const std::string& path) const {
-  return IsPool(path) || path == "/sys/kernel/kexec_loaded";
+  return IsPool(path) || path == "/sys/kernel/kexec_loaded" ||
+         path == "/sys/kernel/kexec_crash_loaded";
 }
 
 std::string FakeSystem::Contents(const std::string& path) {
   if (IsPool(path)) return PoolText(path);
   if (path == "/sys/kernel/kexec_loaded") return loaded ? "1\n" : "0\n";
+  if (path == "/sys/kernel/kexec_crash_loaded") return crash ? "1\n" : "0\n";
   return files_[path].text;
 }
 
@@ -369,7 +372,7 @@ SysResult<size_t> FakeSystem::Write(int fd, std::span<const std::byte> data) {
       count += pool_total(size) - std::strtoull(PoolText(open.path).c_str(), nullptr, 10);
     }
     SetPool(count, size, node);
-  } else if (open.path.starts_with("/proc/sys/")) {
+  } else if (open.path.starts_with("/proc/sys/") || open.path.starts_with("/sys/")) {
     files_[open.path].text = text;
   } else {
     files_[open.path].text += text;
@@ -444,24 +447,67 @@ SysResult<void> FakeSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegme
     loaded.reset();
     return {};
   }
-  if (segments.size() != 1) return Err(EINVAL);
-  const KexecSegment& segment = segments[0];
-  if (segment.destination.value % page_size != 0 || segment.size % page_size != 0) {
-    return Err(EADDRNOTAVAIL);
+  if (segments.size() > 16) return Err(EINVAL);
+  uint64_t total = 0;
+  for (const KexecSegment& segment : segments) {
+    const PhysRange range{segment.destination, segment.size};
+    if (segment.destination.value % page_size != 0 || segment.size % page_size != 0) {
+      return Err(EADDRNOTAVAIL);
+    }
+    if (segment.buffer.size() > segment.size) return Err(EINVAL);
+    for (const KexecSegment& other : segments) {
+      if (&other != &segment && range.Overlaps({other.destination, other.size})) return Err(EINVAL);
+    }
+    total += segment.size;
   }
-  if (segment.buffer.size() > segment.size) return Err(EINVAL);
-  if (segment.size > kexec_limit) return Err(ENOMEM);
+  if (total > kexec_limit) return Err(ENOMEM);
   loaded = std::make_unique<LoadedImage>();
   loaded->entry = entry.value;
-  loaded->destination = segment.destination.value;
-  loaded->size = segment.size;
-  loaded->bytes.assign(segment.buffer.begin(), segment.buffer.end());
+  loaded->destination = segments[0].destination.value;
+  loaded->size = segments[0].size;
+  loaded->bytes.assign(segments[0].buffer.begin(), segments[0].buffer.end());
+  for (const KexecSegment& segment : segments) {
+    loaded->segments[segment.destination.value].assign(segment.buffer.begin(),
+                                                       segment.buffer.end());
+  }
   return {};
+}
+
+SysResult<void> FakeSystem::KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                          uint32_t flags) {
+  if (const int error = Trouble("KexecFileLoad")) return Err(error);
+  if (kexec_file_error == ENOSYS) return Err(ENOSYS);
+  if ((flags & ~kexec_file_flags) != 0) return Err(EINVAL);
+  if ((flags & kKexecFileUnload) != 0) {
+    loaded.reset();
+    return {};
+  }
+  if (kexec_file_error != 0) return Err(kexec_file_error);
+  if (!open_.contains(kernel)) return Err(EBADF);
+  if ((flags & kKexecFileNoInitramfs) == 0 && !open_.contains(initrd)) return Err(EBADF);
+  loaded = std::make_unique<LoadedImage>();
+  loaded->kernel_file = PathOf(kernel);
+  if ((flags & kKexecFileNoInitramfs) == 0) loaded->initrd_file = PathOf(initrd);
+  loaded->command_line = command_line;
+  loaded->file_flags = flags;
+  return {};
+}
+
+Errno FakeSystem::KexecFileProbe(uint32_t flags) {
+  if (const int error = Trouble("KexecFileProbe")) return {error};
+  if (kexec_file_error == ENOSYS || kexec_file_error == EPERM) return {kexec_file_error};
+  return {(flags & ~kexec_file_flags) != 0 ? EINVAL : EBADF};
 }
 
 Errno FakeSystem::KexecProbe() {
   if (const int error = Trouble("KexecProbe")) return {error};
   return {kexec_error != 0 ? kexec_error : EINVAL};
+}
+
+SysResult<void> FakeSystem::TakeInterfacesDown() {
+  if (const int error = Trouble("TakeInterfacesDown"); error != 0) return Err(error);
+  ++interfaces_down;
+  return {};
 }
 
 SysResult<void> FakeSystem::Reboot(RebootMode /*mode*/) {

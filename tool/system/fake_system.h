@@ -77,12 +77,35 @@ class FakeSystem final : public System {
     uint64_t destination = 0;
     uint64_t size = 0;
     std::vector<std::byte> bytes;
+    // All of a kexec_load with several; the first is described above.
+    std::map<uint64_t, std::vector<std::byte>> segments;  // by destination
+    // Of a kexec_file_load.
+    std::string kernel_file;
+    std::string initrd_file;
+    std::string command_line;
+    uint32_t file_flags = 0;
   };
   std::unique_ptr<LoadedImage> loaded;
-  int kexec_error = 0;                // what every kexec_load fails with
+  // What a panic would start. Its segments' bytes are in `reserved_memory`, by page; they stay
+  // there when it is unloaded.
+  struct CrashImage {
+    uint64_t entry = 0;
+    std::vector<PhysRange> segments;
+  };
+  std::unique_ptr<CrashImage> crash;
+  std::map<uint64_t, std::vector<std::byte>> reserved_memory;
+  // Adds a range to what crashkernel= reserved.
+  void Reserve(PhysRange range);
+  int crash_error = 0;  // what every crash load fails with, once the image before is lost
+  int kexec_error = 0;  // what every kexec_load fails with
+  // What every kexec_file_load fails with; as on Debian's kernels.
+  int kexec_file_error = 38;          // ENOSYS
+  uint32_t kexec_file_flags = 7;      // that it knows
   uint64_t kexec_limit = UINT64_MAX;  // larger images fail with ENOMEM
   int kexec_loads = 0;
   int reboots = 0;
+  int syncs = 0;
+  int interfaces_down = 0;  // how often they were taken down
   std::function<void()> on_rename;
   uint64_t taken_memory = 0;  // bytes, by TakeMemory
   std::vector<std::vector<std::string>> runs;
@@ -91,9 +114,14 @@ class FakeSystem final : public System {
   uint32_t uid = 0;
   uint64_t page_size = 4096;
   uint64_t counter = 1000;
+  unsigned cpu_count = 3;
   bool lock_held = false;  // by another process
   std::string kernel_log = "5,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n";
   std::map<const std::byte*, uint64_t> cleaned;
+  Speeds speeds = {.copy = 2'000'000'000,
+                   .clean = 4'000'000'000,
+                   .sha256 = 500'000'000,
+                   .crc32c = 1'000'000'000};
   std::map<uint64_t, std::string> device_memory;  // by address; the rest is no such memory (EPERM)
 
   // --- Trouble. Calls that change or read something outside the process are counted.
@@ -135,9 +163,14 @@ class FakeSystem final : public System {
   SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
+  SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
+  SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                uint32_t flags) override;
+  Errno KexecFileProbe(uint32_t flags) override;
   SysResult<void> Reboot(RebootMode mode) override;
-  void Sync() override {}
+  void Sync() override { ++syncs; }
+  SysResult<void> TakeInterfacesDown() override;
   SysResult<int> Run(const std::vector<std::string>& argv) override;
   std::string Machine() override { return machine; }
   std::string KernelRelease() override { return "6.1.0-fake"; }
@@ -150,6 +183,8 @@ class FakeSystem final : public System {
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override { return 0; }
+  unsigned CpuCount() override { return cpu_count; }
+  Speeds MeasureSpeeds() override { return speeds; }
 
  private:
   struct Segment {

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <set>
 
+#include "tool/system/cpus.h"
+
 namespace khop::system {
 namespace {
 
@@ -57,23 +59,6 @@ void ParsePending(std::string_view text, LoggedLpiTables& tables) {
   if (!TakeText(text, "allocated") && !TakeText(text, "reserved")) return;
   if (!TakeText(text, " LPI pending table @")) return;
   if (const auto table = TableAt(text)) tables.pending[static_cast<uint32_t>(*cpu)] = *table;
-}
-
-// "0-2,5\n" in /sys/devices/system/cpu.
-std::set<uint32_t> OnlineCpus(System& system) {
-  constexpr uint64_t kMaxCpus = 4096;
-  std::set<uint32_t> cpus;
-  const auto text = ReadFile(system, "/sys/devices/system/cpu/online", 65536);
-  std::string_view rest = text ? std::string_view(*text) : std::string_view();
-  do {
-    const auto first = TakeNumber(rest);
-    auto last = first;
-    if (first && TakeText(rest, "-")) last = TakeNumber(rest);
-    if (!first || !last || *last >= kMaxCpus) break;
-    for (uint64_t cpu = *first; cpu <= *last; ++cpu) cpus.insert(static_cast<uint32_t>(cpu));
-  } while (TakeText(rest, ","));
-  if (cpus.empty()) cpus.insert(0);  // this runs on one at least
-  return cpus;
 }
 
 std::string Missing(const LoggedLpiTables& logged, const std::set<uint32_t>& cpus) {

@@ -14,7 +14,9 @@ namespace {
 
 constexpr const char* kLoadDisabled = "/proc/sys/kernel/kexec_load_disabled";
 constexpr const char* kLoadLimit = "/proc/sys/kernel/kexec_load_limit_reboot";
+constexpr const char* kPanicLimit = "/proc/sys/kernel/kexec_load_limit_panic";
 constexpr const char* kLoaded = "/sys/kernel/kexec_loaded";
+constexpr const char* kCrashLoaded = "/sys/kernel/kexec_crash_loaded";
 constexpr const char* kLockdown = "/sys/kernel/security/lockdown";
 
 // Whether the kernel itself (records of other facilities have higher priorities: dev-kmsg in Linux,
@@ -51,8 +53,6 @@ bool LoadLimitUsedUp(System& system) {
   return value && *value == 0;
 }
 
-bool HasLoadLimit(System& system) { return ReadNumber(system, kLoadLimit).has_value(); }
-
 Failure Refuse(ExitCode code, std::string_view why, std::string_view todo) {
   return Fail(code, "kexec_load", why, todo).error();
 }
@@ -68,8 +68,8 @@ Failure ProtectedKvm() {
                 "boot without kvm-arm.mode=protected");
 }
 
-// Why the kernel would refuse with EPERM, as far as it tells.
-std::optional<Failure> Forbidden(System& system) {
+// What has been turned off for both system calls.
+std::optional<Failure> TurnedOff(System& system) {
   if (LoadDisabled(system)) {
     return Refuse(ExitCode::kKexecDisabled, "kernel.kexec_load_disabled is 1",
                   "only a reboot turns kexec on again");
@@ -79,6 +79,12 @@ std::optional<Failure> Forbidden(System& system) {
                   "kernel.kexec_load_limit_reboot is used up, and unloads count too",
                   "only a reboot gives more loads");
   }
+  return std::nullopt;
+}
+
+// Why the kernel would refuse with EPERM, as far as it tells.
+std::optional<Failure> Forbidden(System& system) {
+  if (auto off = TurnedOff(system)) return off;
   if (LockedDown(system)) {
     return Refuse(ExitCode::kLockdown, "kernel lockdown (Secure Boot) forbids it",
                   "khop does not get round lockdown; boot without it if you may");
@@ -127,12 +133,85 @@ Failure ExplainKexecLoad(System& system, Errno error) {
   }
 }
 
-Result<void> CheckMachine(System& system) {
+// The image and its signature are looked at first, so most numbers mean one thing here
+// (security/keys and crypto/asymmetric_keys for the signature's).
+Failure ExplainKexecFileLoad(System& system, Errno error) {
+  const auto refuse = [](ExitCode code, std::string_view why, std::string_view todo) {
+    return Fail(code, "kexec_file_load", why, todo).error();
+  };
+  static constexpr std::string_view kSign = "sign the kernel with a key that this kernel trusts";
+  switch (error.value) {
+    case ENOSYS:
+      return refuse(ExitCode::kKexecFileNotBuilt, "the running kernel does not have it",
+                    "boot a kernel with CONFIG_KEXEC_FILE, or take another route");
+    case EPERM:
+      if (auto off = TurnedOff(system)) return *std::move(off);
+      if (LockedDown(system)) {
+        return refuse(ExitCode::kSignature,
+                      "kernel lockdown takes signed kernels only, and this one has no signature "
+                      "that the kernel accepts",
+                      kSign);
+      }
+      return refuse(ExitCode::kLockdown, "the kernel or a security module forbids it",
+                    "run khop as root outside containers, and look at the kernel log");
+    case EACCES:
+      return refuse(ExitCode::kImaPolicy, "IMA's policy does not accept the kernel or the initrd",
+                    "sign the files for IMA (security.ima), and look at the audit log");
+    case ENODATA:
+      return refuse(ExitCode::kSignature, "the kernel has no signature", kSign);
+    case ENOKEY:
+      return refuse(ExitCode::kSignature, "the key of the signature is not known", kSign);
+    case EKEYREJECTED:
+    case EKEYREVOKED:
+    case EKEYEXPIRED:
+      return refuse(ExitCode::kSignature, "the signature or its key is rejected", kSign);
+    case EBADMSG:
+      return refuse(ExitCode::kSignature, "the signature is damaged or is not that of this file",
+                    kSign);
+    case ELIBBAD:
+      return refuse(ExitCode::kSignature, "the kernel is no PE file, so it cannot have a signature",
+                    "take one that is built with CONFIG_EFI, and sign it");
+    case ENOPKG:
+      return refuse(ExitCode::kSignature,
+                    "the signature is of a kind that the running kernel cannot check", kSign);
+    case ENOEXEC:
+      return refuse(ExitCode::kNotAKernel, "the running kernel does not know this kind of file",
+                    "give an uncompressed arm64 Image");
+    case EINVAL:
+      return refuse(ExitCode::kNotAKernel,
+                    "the kernel is no arm64 Image that this machine can start, or the command line "
+                    "is too long",
+                    "give an uncompressed arm64 Image of a page size that the CPUs have");
+    case EFBIG:
+      return refuse(ExitCode::kNoMemory, "a file is larger than the kernel reads",
+                    "make it smaller");
+    case ENOMEM:
+      return refuse(ExitCode::kNoMemory, "the kernel has no memory for the files and their copies",
+                    "free memory and try again");
+    case EADDRNOTAVAIL:
+      return refuse(ExitCode::kNoContiguousMemory,
+                    "the kernel found no room in memory for the kernel, the initrd or the tree",
+                    "take a smaller initrd");
+    case EBUSY:
+      if (auto busy = ExplainKexecLoad(system, error); busy.code != ExitCode::kBusy) return busy;
+      return refuse(ExitCode::kBusy, "another program is loading a kernel at this moment",
+                    "try again");
+    case ETXTBSY:
+      return refuse(ExitCode::kFileChanged, "somebody has the file open for writing",
+                    "load again when nobody writes to it");
+    default:
+      return FailErrno(ExitCode::kSystemCall, "kexec_file_load", error.value,
+                       "look at the kernel log")
+          .error();
+  }
+}
+
+Result<void> CheckMachine(System& system, Purpose purpose) {
   if (const std::string machine = system.Machine(); machine != "aarch64") {
     return Fail(ExitCode::kNotArm64, "this machine", "its kernel is " + machine + ", not arm64",
                 "run khop on the arm64 machine that is to hop");
   }
-  if (system.EffectiveUid() != 0) {
+  if (purpose == Purpose::kDo && system.EffectiveUid() != 0) {
     return Fail(ExitCode::kNotRoot, "khop", "you are not root", "run it with sudo");
   }
   for (const auto& [there, root, todo] :
@@ -152,22 +231,51 @@ Result<void> CheckLoadAllowed(System& system) {
   return {};
 }
 
-Result<void> CheckKexec(System& system) {
-  if (auto machine = CheckMachine(system); !machine) return machine;
-  if (auto allowed = CheckLoadAllowed(system); !allowed) return allowed;
+// From 5.12 on the kernel logs the mode (6.5: "hVHE" on CPUs with VHE), whichever of the two lines
+// still is there.
+bool ProtectedKvmIsOn(System& system) {
+  return KernelSaid(system, {"CPU features: detected: Protected KVM"}) ||
+         KernelSaid(system, {"kvm [", "]: Protected ", "VHE", " mode initialized successfully"});
+}
+
+bool HasLoadLimit(System& system) { return ReadNumber(system, kLoadLimit).has_value(); }
+
+namespace {
+
+// What neither system call can do anything about.
+Result<void> CheckEither(System& system) {
+  if (auto off = TurnedOff(system)) return std::unexpected(*std::move(off));
   if (const auto loaded = ReadFile(system, kLoaded); !loaded && loaded.error().value == ENOENT) {
     return std::unexpected(NotBuilt());
   }
-  // No probe: the kernel looks at this only when it gets a whole image. From 5.12 on it logs the
-  // mode (6.5: "hVHE" on CPUs with VHE), whichever of the two lines still is there.
-  if (KernelSaid(system, {"CPU features: detected: Protected KVM"}) ||
-      KernelSaid(system, {"kvm [", "]: Protected ", "VHE", " mode initialized successfully"})) {
-    return std::unexpected(ProtectedKvm());
-  }
-  // The probe is an attempt, and attempts may be counted: then the load itself has to tell.
-  if (!HasLoadLimit(system)) {
+  // No probe: the kernel looks at this only when it gets a whole image.
+  if (ProtectedKvmIsOn(system)) return std::unexpected(ProtectedKvm());
+  return {};
+}
+
+}  // namespace
+
+Result<void> CheckKexec(System& system) {
+  if (auto machine = CheckMachine(system, Purpose::kLook); !machine) return machine;
+  if (auto allowed = CheckLoadAllowed(system); !allowed) return allowed;
+  if (auto either = CheckEither(system); !either) return either;
+  // The probe is an attempt, and attempts may be counted: then the load itself has to tell. Others
+  // than root learn nothing by it.
+  if (!HasLoadLimit(system) && system.EffectiveUid() == 0) {
     if (const Errno probe = system.KexecProbe(); probe.value == ENOSYS || probe.value == EPERM) {
       return std::unexpected(ExplainKexecLoad(system, probe));
+    }
+  }
+  return {};
+}
+
+Result<void> CheckKexecFile(System& system) {
+  if (auto machine = CheckMachine(system, Purpose::kLook); !machine) return machine;
+  if (auto either = CheckEither(system); !either) return either;
+  if (!HasLoadLimit(system) && system.EffectiveUid() == 0) {
+    if (const Errno probe = system.KexecFileProbe(0);
+        probe.value == ENOSYS || probe.value == EPERM) {
+      return std::unexpected(ExplainKexecFileLoad(system, probe));
     }
   }
   return {};
@@ -217,13 +325,33 @@ Result<void> CheckIpcNamespace(System& system) {
   return {};
 }
 
-Result<bool> KexecLoaded(System& system) {
-  const auto value = ReadNumber(system, kLoaded);
+namespace {
+
+Result<bool> ReadLoaded(System& system, const char* path) {
+  const auto value = ReadNumber(system, path);
   if (!value) {
     if (value.error().value == ENOENT) return std::unexpected(NotBuilt());
-    return FailErrno(ExitCode::kSystemCall, kLoaded, value.error().value);
+    return FailErrno(ExitCode::kSystemCall, path, value.error().value);
   }
   return *value != 0;
+}
+
+}  // namespace
+
+Result<bool> KexecLoaded(System& system) { return ReadLoaded(system, kLoaded); }
+
+Result<bool> CrashLoaded(System& system) { return ReadLoaded(system, kCrashLoaded); }
+
+Result<void> CheckCrashLoadAllowed(System& system, uint64_t attempts) {
+  if (LoadDisabled(system) || LockedDown(system)) return CheckLoadAllowed(system);
+  const auto limit = ReadNumber(system, kPanicLimit);
+  if (limit && *limit < attempts) {
+    return Fail(ExitCode::kLoadLimit, "kexec_load",
+                "kernel.kexec_load_limit_panic allows " + std::to_string(*limit) + " of the " +
+                    std::to_string(attempts) + " crash loads that this takes, unloads included",
+                "only a reboot gives more loads");
+  }
+  return {};
 }
 
 }  // namespace khop::system

@@ -5,20 +5,25 @@
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/mempolicy.h>
+#include <net/if.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/reboot.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -184,7 +189,11 @@ SysResult<std::byte*> LinuxSystem::ShmAttach(int id) {
   const auto address = Retry([&] { return reinterpret_cast<intptr_t>(shmat(id, nullptr, 0)); });
   if (address < 0) return LastError();
   // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one
-  return reinterpret_cast<std::byte*>(address);
+  auto* const memory = reinterpret_cast<std::byte*>(address);
+  // Not for the children that unpack images. Should it fail, they have no use for it either.
+  struct shmid_ds info = {};
+  if (shmctl(id, IPC_STAT, &info) == 0) madvise(memory, info.shm_segsz, MADV_DONTFORK);
+  return memory;
 }
 
 SysResult<void> LinuxSystem::ShmDetach(std::byte* address) {
@@ -227,7 +236,10 @@ SysResult<void> LinuxSystem::PreferNode(int node) {
   });
 }
 
-SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+namespace {
+
+SysResult<void> RawKexecLoad(PhysAddr entry, std::span<const KexecSegment> segments,
+                             unsigned long flags) {
   if (segments.size() > kMaxSegments) return std::unexpected(Errno{EINVAL});
   std::array<kexec_segment, kMaxSegments> raw = {};
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -239,8 +251,20 @@ SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegm
   }
   // No flag but the architecture's 0: an unknown one makes some kernels refuse (EINVAL).
   return Check([&] {
-    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(), KEXEC_ARCH_DEFAULT);
+    return syscall(SYS_kexec_load, entry.value, segments.size(), raw.data(),
+                   KEXEC_ARCH_DEFAULT | flags);
   });
+}
+
+}  // namespace
+
+SysResult<void> LinuxSystem::KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) {
+  return RawKexecLoad(entry, segments, 0);
+}
+
+SysResult<void> LinuxSystem::KexecLoadCrash(PhysAddr entry,
+                                            std::span<const KexecSegment> segments) {
+  return RawKexecLoad(entry, segments, KEXEC_ON_CRASH);
 }
 
 Errno LinuxSystem::KexecProbe() {
@@ -248,6 +272,22 @@ Errno LinuxSystem::KexecProbe() {
   const int64_t result = Retry(
       [&] { return syscall(SYS_kexec_load, 0UL, raw.size(), raw.data(), KEXEC_ARCH_DEFAULT); });
   return {result < 0 ? errno : EINVAL};
+}
+
+SysResult<void> LinuxSystem::KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                           uint32_t flags) {
+  // The length counts the final NUL.
+  return Check([&] {
+    return syscall(SYS_kexec_file_load, kernel, initrd, command_line.size() + 1,
+                   command_line.c_str(), static_cast<unsigned long>(flags));
+  });
+}
+
+Errno LinuxSystem::KexecFileProbe(uint32_t flags) {
+  const int64_t result = Retry([&] {
+    return syscall(SYS_kexec_file_load, -1, -1, 0UL, nullptr, static_cast<unsigned long>(flags));
+  });
+  return {result < 0 ? errno : EBADF};
 }
 
 SysResult<void> LinuxSystem::Reboot(RebootMode mode) {
@@ -259,6 +299,28 @@ SysResult<void> LinuxSystem::Reboot(RebootMode mode) {
 }
 
 void LinuxSystem::Sync() { sync(); }
+
+SysResult<void> LinuxSystem::TakeInterfacesDown() {
+  const int fd = Retry([] { return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); });
+  if (fd < 0) return LastError();
+  SysResult<void> done;
+  struct if_nameindex* const all = if_nameindex();
+  if (all == nullptr) done = LastError();
+  for (const struct if_nameindex* one = all; one != nullptr && one->if_index != 0; ++one) {
+    ifreq request = {};
+    std::string_view(one->if_name).copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+    if (const auto got = Check([&] { return ioctl(fd, SIOCGIFFLAGS, &request); }); !got) {
+      done = got;
+      continue;
+    }
+    if ((request.ifr_flags & IFF_LOOPBACK) != 0 || (request.ifr_flags & IFF_UP) == 0) continue;
+    request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_UP);
+    if (const auto set = Check([&] { return ioctl(fd, SIOCSIFFLAGS, &request); }); !set) done = set;
+  }
+  if (all != nullptr) if_freenameindex(all);
+  close(fd);
+  return done;
+}
 
 SysResult<int> LinuxSystem::Run(const std::vector<std::string>& argv) {
   std::vector<char*> raw;
@@ -344,5 +406,13 @@ SysResult<void> LinuxSystem::ReadDeviceMemory(PhysAddr address, std::span<std::b
 }
 
 uint64_t LinuxSystem::Hwcap() { return getauxval(AT_HWCAP); }
+
+unsigned LinuxSystem::CpuCount() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  // Machines with more than 1024 CPUs do not fit: they have enough all the same.
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return 1;
+  return std::max(static_cast<unsigned>(CPU_COUNT(&cpus)), 1U);
+}
 
 }  // namespace khop::system

@@ -32,9 +32,14 @@ class LinuxSystem final : public System {
   SysResult<void> PreferNode(int node) override;
   SysResult<void> Punch(std::byte* address, uint64_t size) override;
   SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) override;
+  SysResult<void> KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) override;
   Errno KexecProbe() override;
+  SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                uint32_t flags) override;
+  Errno KexecFileProbe(uint32_t flags) override;
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override;
+  SysResult<void> TakeInterfacesDown() override;
   SysResult<int> Run(const std::vector<std::string>& argv) override;
   std::string Machine() override;
   std::string KernelRelease() override;
@@ -47,6 +52,8 @@ class LinuxSystem final : public System {
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override;
+  unsigned CpuCount() override;
+  Speeds MeasureSpeeds() override;
 };
 
 }  // namespace khop::system

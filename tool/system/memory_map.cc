@@ -62,6 +62,15 @@ std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
   return Subtract(ranges, Subtract(ranges, std::move(others)));
 }
 
+std::vector<PhysRange> FirstOf(std::vector<PhysRange> ranges, uint64_t bytes) {
+  for (PhysRange& range : ranges) {
+    range.size = std::min(range.size, bytes);
+    bytes -= range.size;
+  }
+  std::erase_if(ranges, [](const PhysRange& range) { return range.empty(); });
+  return ranges;
+}
+
 Result<MemoryMap> ParseIomem(std::string_view text) {
   MemoryMap map;
   std::vector<PhysRange> nested;
@@ -80,6 +89,7 @@ Result<MemoryMap> ParseIomem(std::string_view text) {
       if (in_ram) map.ram.push_back(line->range);
     } else if (in_ram) {
       nested.push_back(line->range);
+      if (line->name == "Crash kernel") map.crash.push_back(line->range);
     }
   }
   if (!any_address) {
@@ -87,6 +97,7 @@ Result<MemoryMap> ParseIomem(std::string_view text) {
                 "run khop as root, outside any container");
   }
   std::ranges::sort(map.ram, {}, &PhysRange::start);
+  std::ranges::sort(map.crash, {}, &PhysRange::start);
   map.plain = Subtract(map.ram, std::move(nested));
   return map;
 }
@@ -126,13 +137,15 @@ Result<std::vector<PhysRange>> RemovableMemory(System& system) {
   return removable;
 }
 
-Result<uint64_t> MemAvailable(System& system) {
-  static constexpr std::string_view kKey = "MemAvailable:";
+namespace {
+
+// `key` has its colon.
+Result<uint64_t> ReadMeminfo(System& system, std::string_view key) {
   const auto text = ReadFile(system, "/proc/meminfo");
   if (!text) return FailErrno(ExitCode::kSystemCall, "/proc/meminfo", text.error().value);
-  const size_t at = text->find(kKey);
+  const size_t at = text->find(key);
   if (at != std::string::npos) {
-    const size_t digits = text->find_first_not_of(' ', at + kKey.size());
+    const size_t digits = text->find_first_not_of(' ', at + key.size());
     uint64_t kib = 0;
     if (digits != std::string::npos &&
         std::from_chars(text->data() + digits, text->data() + text->size(), kib).ec ==
@@ -141,8 +154,14 @@ Result<uint64_t> MemAvailable(System& system) {
       return kib * 1024;
     }
   }
-  return Fail(ExitCode::kSystemCall, "/proc/meminfo", "it does not tell MemAvailable");
+  return Fail(ExitCode::kSystemCall, "/proc/meminfo", "it does not tell " + std::string(key));
 }
+
+}  // namespace
+
+Result<uint64_t> MemAvailable(System& system) { return ReadMeminfo(system, "MemAvailable:"); }
+
+Result<uint64_t> MemTotal(System& system) { return ReadMeminfo(system, "MemTotal:"); }
 
 bool DecodePagemap(uint64_t entry, uint64_t page_size, PhysAddr* address) {
   constexpr uint64_t kPresent = uint64_t{1} << 63;

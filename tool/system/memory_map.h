@@ -20,6 +20,9 @@ struct MemoryMap {
   // during boot is such an entry ("reserved", arch/arm64/kernel/setup.c), the CMA areas and the
   // firmware's tables among them, and so are the crash kernel and the running kernel's image.
   std::vector<PhysRange> plain;
+  // What crashkernel= reserved, sorted: one range, or a low one for DMA and the one above it that
+  // takes images (crashk_res).
+  std::vector<PhysRange> crash;
 
   // Whether all of `range` lies in one range of `plain`.
   bool IsPlain(PhysRange range) const;
@@ -38,12 +41,18 @@ std::vector<PhysRange> Subtract(const std::vector<PhysRange>& ranges, std::vecto
 std::vector<PhysRange> Intersect(const std::vector<PhysRange>& ranges,
                                  std::vector<PhysRange> others);
 
+// Of the pages of larger memories only those of the first so many bytes are looked at one by one.
+inline constexpr uint64_t kMostPagesSeen = uint64_t{64} << 30;
+// The first `bytes` of `ranges`.
+std::vector<PhysRange> FirstOf(std::vector<PhysRange> ranges, uint64_t bytes);
+
 // The blocks of memory that the kernel means to be able to remove (ZONE_MOVABLE): pages there are
 // moved away when somebody takes the block offline. Nothing where memory cannot be removed.
 Result<std::vector<PhysRange>> RemovableMemory(System& system);
 
 // Bytes, from /proc/meminfo.
 Result<uint64_t> MemAvailable(System& system);
+Result<uint64_t> MemTotal(System& system);
 
 // /proc/self/pagemap: where pages of this process lie.
 class Pagemap {

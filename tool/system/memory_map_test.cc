@@ -31,6 +31,19 @@ TEST(IomemTest, NestedEntriesAreNotPlain) {
   EXPECT_FALSE(map->IsPlain(Range(0x80000000, 0x80200000)));
 }
 
+TEST(IomemTest, CrashReservation) {
+  const auto map = ParseIomem(
+      "40000000-13fffffff : System RAM\n"
+      "  40210000-4185ffff : Kernel code\n"
+      "  f0000000-f7ffffff : Crash kernel\n"
+      "  120000000-12fffffff : Crash kernel\n"
+      "  13ac00000-13fbfffff : reserved\n");
+  ASSERT_TRUE(map.has_value());
+  EXPECT_EQ(map->crash,
+            (std::vector{Range(0xf0000000, 0xf8000000), Range(0x120000000, 0x130000000)}));
+  EXPECT_FALSE(map->IsPlain(Range(0x120000000, 0x120200000)));
+}
+
 TEST(IomemTest, DriverManagedMemoryIsNotPlain) {
   const auto map = ParseIomem(
       "40000000-7fffffff : System RAM\n"

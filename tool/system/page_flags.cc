@@ -87,6 +87,34 @@ Result<std::vector<PhysRange>> FindOverwritable(System& system, std::span<const 
   return found;
 }
 
+Result<std::vector<PageRun>> ReadPageUse(System& system, std::span<const PhysRange> ranges) {
+  std::vector<PageRun> runs;
+  const uint64_t page_size = system.PageSize();
+  const auto done = ForEachPage(system, ranges, [&](PhysAddr page, uint64_t flags) {
+    PageUse use = PageUse::kBusy;
+    if (MayBeOverwritten(flags)) use = (flags & kBuddy) != 0 ? PageUse::kFree : PageUse::kMovable;
+    if (!runs.empty() && runs.back().use == use && runs.back().range.end() == page) {
+      runs.back().range.size += page_size;
+    } else {
+      runs.push_back({{page, page_size}, use});
+    }
+  });
+  if (!done) return Forward(done);
+  return runs;
+}
+
+uint64_t FlagsOf(PageUse use) {
+  switch (use) {
+    case PageUse::kFree:
+      return kBuddy;
+    case PageUse::kMovable:
+      return kLru;
+    case PageUse::kBusy:
+      break;
+  }
+  return Bit(32);
+}
+
 Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges,
                                         Unflagged unflagged) {
   std::vector<PhysRange> busy;

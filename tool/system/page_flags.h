@@ -28,6 +28,22 @@ Result<std::vector<PhysRange>> FindOverwritable(System& system, std::span<const 
                                                 std::span<const PhysRange> owned,
                                                 uint64_t smallest);
 
+// Who has a page, as a plan has to know it.
+enum class PageUse : uint8_t {
+  kFree,
+  kMovable,  // a process's or cache: the kernel can move it away, and a hop may overwrite it
+  kBusy,     // the kernel's, a device's, or not known
+};
+struct PageRun {
+  PhysRange range;
+  PageUse use = PageUse::kBusy;
+  friend bool operator==(const PageRun&, const PageRun&) = default;
+};
+// All pages of `ranges` (ascending, disjoint), runs of one use joined. Errors: as above.
+Result<std::vector<PageRun>> ReadPageUse(System& system, std::span<const PhysRange> ranges);
+// Flags that stand for a use in a file that is made up of runs.
+uint64_t FlagsOf(PageUse use);
+
 // A page without any flag: the kernel has it for itself, or it waits, free, on a list of a CPU's
 // own. The lists are refilled by dozens of pages at a time, whatever khop does; the file does not
 // tell the two apart.

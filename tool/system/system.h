@@ -40,6 +40,7 @@ struct FileInfo {
   uint32_t uid = 0;
   uint64_t device = 0;
   uint64_t inode = 0;
+  friend bool operator==(const FileInfo&, const FileInfo&) = default;
 };
 
 struct ShmInfo {
@@ -56,7 +57,23 @@ struct KexecSegment {
   uint64_t size;         // page-aligned, >= buffer.size()
 };
 
+// Flags of kexec_file_load(2), as in the kernel's UAPI.
+enum KexecFileFlag : uint32_t {
+  kKexecFileUnload = 1,
+  kKexecFileNoInitramfs = 4,
+  kKexecFileNoCma = 16,  // Linux 6.17
+};
+
 enum class RebootMode : uint8_t { kKexec };
+
+// What one CPU of the machine does with memory that no cache holds, bytes a second; 0: not known.
+struct Speeds {
+  uint64_t copy = 0;   // from one place to another
+  uint64_t clean = 0;  // dirty lines to the point of coherency
+  uint64_t sha256 = 0;
+  uint64_t crc32c = 0;
+  friend bool operator==(const Speeds&, const Speeds&) = default;
+};
 
 // Calls fail with the errno of the system call behind them. EINTR never comes out.
 class System {
@@ -106,11 +123,23 @@ class System {
 
   // No segments: unload.
   virtual SysResult<void> KexecLoad(PhysAddr entry, std::span<const KexecSegment> segments) = 0;
+  // The same for the image that a panic starts (KEXEC_ON_CRASH): the segments lie in the crash
+  // reservation and are copied there at once. The image before is lost first, whatever comes.
+  virtual SysResult<void> KexecLoadCrash(PhysAddr entry,
+                                         std::span<const KexecSegment> segments) = 0;
   // kexec_load with a segment count that no kernel accepts. EINVAL: kexec_load is there and this
   // process may use it; ENOSYS, EPERM: it is not. Counts against kexec_load_limit_reboot.
   virtual Errno KexecProbe() = 0;
+  // kexec_file_load; descriptors that the flags make needless may be -1.
+  virtual SysResult<void> KexecFileLoad(int kernel, int initrd, const std::string& command_line,
+                                        uint32_t flags) = 0;
+  // kexec_file_load of descriptors that are none. EBADF: it is there, this process may use it, and
+  // it knows the flags; EINVAL: it does not know the flags; ENOSYS, EPERM: it is not. Counts too.
+  virtual Errno KexecFileProbe(uint32_t flags) = 0;
   virtual SysResult<void> Reboot(RebootMode mode) = 0;
   virtual void Sync() = 0;
+  // Takes all network interfaces down but the loopback; the error of the last one that would not.
+  virtual SysResult<void> TakeInterfacesDown() = 0;
 
   // Runs a program and waits: its exit status, or 128 + signal. argv[0] is searched in PATH.
   virtual SysResult<int> Run(const std::vector<std::string>& argv) = 0;
@@ -132,6 +161,10 @@ class System {
   virtual SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) = 0;
   // HWCAP bits of the running kernel's CPUs, AT_HWCAP.
   virtual uint64_t Hwcap() = 0;
+  // CPUs that this process may run on, at least 1.
+  virtual unsigned CpuCount() = 0;
+  // Measured now, in a fifth of a second or so.
+  virtual Speeds MeasureSpeeds() = 0;
 };
 
 // A descriptor closed at the end of its scope.

@@ -19,6 +19,20 @@ foreach(level el1 el2 vhe)
     CPU ${cpu_${level}} MACHINE ${level_${level}})
 endforeach()
 khop_baremetal_test(scalar_sha256 "PASS" WORDS scalar sha256)
+# As on a Raspberry Pi 4, with the vector registers alone; verified before, and flagged so without.
+foreach(mmu mmu-on mmu-off)
+  khop_baremetal_test(old_cpu_${mmu} "PASS" WORDS ${mmu} old-cpu sha256 moves)
+  khop_baremetal_test(early_${mmu} "PASS" WORDS ${mmu} early moves)
+  khop_baremetal_test(not_early_${mmu} "PASS" WORDS ${mmu} not-early)
+endforeach()
+khop_baremetal_test(old_cpu_flipped "khop: payload digest does not match at 0x46200000; resetting"
+  WORDS old-cpu flip-kernel)
+# What "early" trusts is what "none" would.
+khop_baremetal_test(early_flipped "PASS" WORDS early flip-dtb)
+khop_baremetal_test(not_early_flipped "khop: payload digest does not match at 0x46300000; resetting"
+  WORDS not-early flip-dtb)
+khop_baremetal_test(early_not_a_kernel "khop: no kernel image at 0x46000000; resetting"
+  WORDS early no-kernel)
 khop_baremetal_test(scalar_crc32c "PASS" WORDS scalar crc32c)
 
 # Relocation: everything scattered, blocks, destinations that are sources of others; each granule and

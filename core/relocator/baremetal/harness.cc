@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/arm64/instructions.h"
 #include "core/arm64/page_table_walker.h"
 #include "core/digest/crc32c.h"
 #include "core/digest/sha256.h"
@@ -99,6 +100,9 @@ unsigned VaBits() { return Asked("va39") ? 39 : Asked("va42") ? 42 : 48; }
 bool AnyMoves() { return Asked("moves") || Asked("scatter") || Asked("block") || Asked("permute"); }
 bool IsMoved(uint64_t n) { return !Asked("moves") || n % 7 == 0; }
 
+uint64_t stamp_value = 0;
+uint64_t entered_at = 0;  // CNTVCT_EL0
+
 void WriteKernel() {
   for (uint64_t offset = 0; offset < kKernelSize; offset += 8) {
     const uint64_t word = PayloadWord(offset);
@@ -114,8 +118,10 @@ void WriteKernel() {
   memcpy(At(kKernel + 72), &probe, sizeof(probe));
   memset(At(kDtb), 0, kDtbSize);
   memcpy(At(kDtb), "\xd0\x0d\xfe\xed", 4);
-  constexpr uint64_t kStampValue = 42;
-  memcpy(At(kStamp), &kStampValue, sizeof(kStampValue));
+  // As khop exec leaves it: the moment, and whether it has verified the payload then.
+  stamp_value = arm64::ReadCntvct();
+  const uint64_t words[] = {stamp_value, Asked("early") ? handoff::EarlyWord(stamp_value) : 0};
+  memcpy(At(kStamp), words, sizeof(words));
   for (const uint64_t guard : kGuards) memset(At(guard), 0x5a, kPage);
 }
 
@@ -154,6 +160,8 @@ DigestKind AskedKind() {
   if (Asked("none")) return DigestKind::kNone;
   return Asked("crc32c") ? DigestKind::kCrc32c : DigestKind::kSha256;
 }
+
+bool NothingVerified() { return AskedKind() == DigestKind::kNone || Asked("early"); }
 
 // Spoils the built control area as the command line says, checksums made right again where the
 // field's own check is what is tested.
@@ -247,7 +255,9 @@ plan::Hop MakeHop() {
   hop.verify = {verify, AskedKind() == DigestKind::kNone ? 0U : 2U};
   hop.digest_kind = AskedKind();
   hop.digests = {digests, digest_count * handoff::DigestSize(hop.digest_kind)};
-  hop.flags = handoff::kLinuxImage | (Asked("scalar") ? handoff::kForceScalarDigest : 0U);
+  hop.flags = handoff::kLinuxImage | (Asked("scalar") ? handoff::kForceScalarDigest : 0U) |
+              (Asked("old-cpu") ? handoff::kNoDigestInstructions : 0U) |
+              (Asked("early") || Asked("not-early") ? handoff::kVerifyEarly : 0U);
   hop.mmu = !Asked("mmu-off");
   hop.pa_bits = 40;
   hop.granule_shift = static_cast<uint32_t>(std::countr_zero(PageSize()));
@@ -354,18 +364,18 @@ void CheckTimeline() {
   const bool mmu = !Asked("mmu-off");
   Expect(Slot(TimelineSlot::kVersion) == handoff::kTimelineVersion, "timeline version",
          Slot(TimelineSlot::kVersion));
-  Expect(Slot(TimelineSlot::kReboot) == 42, "stamp", Slot(TimelineSlot::kReboot));
+  Expect(Slot(TimelineSlot::kReboot) == stamp_value, "stamp", Slot(TimelineSlot::kReboot));
   // SCTLR.M, C and I while moving and verifying.
   Expect((Slot(TimelineSlot::kSctlr) & 0x1005) == (mmu ? 0x1005U : 0U), "SCTLR during the work",
          Slot(TimelineSlot::kSctlr));
   Expect(Slot(TimelineSlot::kBytesMoved) == MovedBytes(), "bytes moved",
          Slot(TimelineSlot::kBytesMoved));
-  Expect(Slot(TimelineSlot::kBytesVerified) ==
-             (AskedKind() == DigestKind::kNone ? 0 : kKernelSize + kDtbSize),
+  Expect(Slot(TimelineSlot::kBytesVerified) == (NothingVerified() ? 0 : kKernelSize + kDtbSize),
          "bytes verified", Slot(TimelineSlot::kBytesVerified));
-  const uint64_t by_cpu =
-      AskedKind() == DigestKind::kNone || Asked("scalar") || Asked("old-cpu") ? 0 : 1;
-  Expect(Slot(TimelineSlot::kDigest) == (static_cast<uint64_t>(AskedKind()) | by_cpu << 8),
+  const uint64_t by_cpu = NothingVerified() || Asked("scalar") || Asked("old-cpu") ? 0 : 1;
+  const uint64_t early = Asked("early") ? 1 : 0;
+  Expect(Slot(TimelineSlot::kDigest) ==
+             (static_cast<uint64_t>(AskedKind()) | by_cpu << 8 | early << 9),
          "digest", Slot(TimelineSlot::kDigest));
   const uint64_t level = Asked("vhe") ? 0x102 : Asked("el2") ? 2 : 1;
   Expect(Slot(TimelineSlot::kExceptionLevel) == level, "exception level",
@@ -455,7 +465,14 @@ plan::ControlAreaLayout built_layout;
 
 extern "C" [[noreturn]] void ProbeMain() {
   using namespace khop::baremetal;  // NOLINT(google-build-using-namespace)
+  const uint64_t ticks = khop::arm64::ReadCntvct() - entered_at;
   Print("probe: started\n");
+  if (Asked("count")) {
+    // The whole relocator, from the kernel's last instruction to the next one's first.
+    Print("ticks from end to end: ");
+    PrintHex(ticks);
+    Print("\n");
+  }
   CheckRegisters();
   CheckPayload();
   CheckTimeline();
@@ -489,6 +506,7 @@ extern "C" [[noreturn]] void HarnessMain() {
   built_layout = *layout;
   Spoil(*layout);
   Print("entering the relocator\n");
+  entered_at = khop::arm64::ReadCntvct();
   if (Asked("vhe")) EnterVheThenBlob(kControl);
   EnterBlob(kControl);
 }

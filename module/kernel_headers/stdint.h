@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* What core/embed/khop.h needs of <stdint.h>, in the kernel. */
+#include <linux/types.h>

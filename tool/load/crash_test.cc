@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: MIT
+// The crash reservation on the fake machine: a payload for exec, a kernel for a panic, or both.
+#include "tool/load/crash.h"
+
+#include <elf.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/handoff/check.h"
+#include "core/relocator/blob.h"
+#include "tool/devicetree/machine.h"
+#include "tool/devicetree/tree.h"
+#include "tool/load/elfcorehdr.h"
+#include "tool/load/load.h"
+#include "tool/load/replay_hop.h"
+#include "tool/load/test_machine.h"
+
+namespace khop::load {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr PhysRange kReservation{{0x60000000}, 64 * kMiB};
+
+template <typename T>
+void Put(std::string& to, const T& value) {
+  to.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+// The program headers of a running kernel: linear map, image, and one without physical memory.
+std::string TestKcore() {
+  Elf64_Ehdr header = {};
+  memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_phoff = sizeof(header);
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  header.e_phnum = 3;
+  std::string text;
+  Put(text, header);
+  for (const auto& [virt, phys, size] :
+       {std::array<uint64_t, 3>{0xffff800008000000, 0x40210000, 0x2000000},
+        std::array<uint64_t, 3>{0xffff800000000000, UINT64_MAX, 0x8000000},
+        std::array<uint64_t, 3>{0xffff000000000000, 0x40000000, 0x40000000}}) {
+    Elf64_Phdr segment = {};
+    segment.p_type = PT_LOAD;
+    segment.p_vaddr = virt;
+    segment.p_paddr = phys;
+    segment.p_memsz = size;
+    Put(text, segment);
+  }
+  return text;
+}
+
+void AddDumpFiles(system::FakeSystem& system) {
+  const std::string cpus = "/sys/devices/system/cpu/cpu";
+  for (const char* const cpu : {"0", "1"}) {
+    system.SetFile(cpus + cpu + "/crash_notes", std::string("7be0") + cpu + "000\n");
+    system.SetFile(cpus + cpu + "/crash_notes_size", "424\n");
+  }
+  system.SetFile("/sys/devices/system/cpu/cpufreq/boost", "1\n");
+  system.SetFile("/sys/kernel/vmcoreinfo", "0x0000000042f80000 1024\n");
+  system.SetFile("/proc/kcore", TestKcore());
+}
+
+std::vector<Elf64_Phdr> Segments(const std::vector<std::byte>& core) {
+  Elf64_Ehdr header;
+  memcpy(&header, core.data(), sizeof(header));
+  EXPECT_EQ(header.e_type, ET_CORE);
+  EXPECT_EQ(header.e_machine, EM_AARCH64);
+  std::vector<Elf64_Phdr> segments(header.e_phnum);
+  EXPECT_EQ(core.size(), header.e_phoff + segments.size() * sizeof(Elf64_Phdr));
+  memcpy(segments.data(), core.data() + header.e_phoff, segments.size() * sizeof(Elf64_Phdr));
+  return segments;
+}
+
+TEST(ElfCoreHeader, NamesNotesImageAndMemory) {
+  system::FakeSystem system;
+  AddDumpFiles(system);
+  system.Reserve(kReservation);
+  system.Reserve({{0x50000000}, 16 * kMiB});
+  const auto source = ReadDumpSource(system, *system::ReadMemoryMap(system));
+  ASSERT_TRUE(source) << source.error().message;
+  const auto segments = Segments(BuildElfCoreHeader(*source));
+  const auto is = [&](size_t i, uint32_t type, uint64_t phys, uint64_t size, uint64_t virt) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(segments[i].p_type, type);
+    EXPECT_EQ(segments[i].p_paddr, phys);
+    EXPECT_EQ(segments[i].p_offset, phys);
+    EXPECT_EQ(segments[i].p_filesz, size);
+    EXPECT_EQ(segments[i].p_memsz, size);
+    EXPECT_EQ(segments[i].p_vaddr, virt);
+  };
+  ASSERT_EQ(segments.size(), 7U);
+  is(0, PT_NOTE, 0x7be00000, 424, 0);
+  is(1, PT_NOTE, 0x7be01000, 424, 0);
+  is(2, PT_NOTE, 0x42f80000, 0x1024, 0);
+  is(3, PT_LOAD, 0x40210000, 0x2000000, 0xffff800008000000);
+  // All RAM but the two reservations.
+  is(4, PT_LOAD, 0x40000000, 0x10000000, 0xffff000000000000);
+  is(5, PT_LOAD, 0x51000000, 0xf000000, 0xffff000011000000);
+  is(6, PT_LOAD, 0x64000000, 0x1c000000, 0xffff000024000000);
+}
+
+TEST(ElfCoreHeader, RefusesAKernelThatWritesNoDump) {
+  system::FakeSystem system;
+  AddDumpFiles(system);
+  system.Reserve(kReservation);
+  const auto map = *system::ReadMemoryMap(system);
+  system.Remove("/sys/kernel/vmcoreinfo");
+  EXPECT_EQ(ReadDumpSource(system, map).error().code, ExitCode::kUnsupportedMachine);
+  AddDumpFiles(system);
+  system.Remove("/sys/devices/system/cpu/cpu0/crash_notes");
+  system.Remove("/sys/devices/system/cpu/cpu1/crash_notes");
+  EXPECT_EQ(ReadDumpSource(system, map).error().code, ExitCode::kUnsupportedMachine);
+}
+
+TEST(ReservationRoom, GivesWholePlacesAndNoMore) {
+  Room room({{0x60000000}, 8 * kMiB}, 4096);
+  const PhysRange all = kReservation;
+  // The first pages are the kernel's.
+  EXPECT_EQ(room.Take({.size = 100, .alignment = 4096}, all)->value, 0x60004000U);
+  EXPECT_EQ(room.Take({.size = 3 * kMiB, .alignment = 2 * kMiB, .offset = 0x80000}, all)->value,
+            0x60080000U);
+  EXPECT_EQ(room.Take({.size = 2 * kMiB, .alignment = 4096, .boundary = 2 * kMiB}, all)->value,
+            0x60400000U);
+  EXPECT_EQ(room.Take({.size = 4096, .alignment = 4096}, {{0x60700000}, kMiB})->value, 0x60700000U);
+  EXPECT_FALSE(room.Take({.size = 2 * kMiB, .alignment = 4096}, all));
+  room.Withhold({{{0x60000000}, 6 * kMiB}});
+  EXPECT_EQ(room.Take({.size = 4096, .alignment = 4096}, all)->value, 0x60600000U);
+}
+
+class CrashTest : public testing::Test {
+ protected:
+  CrashTest() {
+    AddDumpFiles(system_);
+    system_.Reserve(kReservation);
+  }
+  Result<report::Plan> TryLoad(Route route = Route::kReserved, bool with_crash_kernel = false) {
+    system_.NewProcess();
+    LoadOptions options = machine_.Options();
+    options.route = route;
+    if (with_crash_kernel) {
+      auto crash = machine_.Options();
+      crash.command_line = "capture";
+      options.crash_kernel = std::make_shared<const LoadOptions>(crash);
+    }
+    return Load(system_, options, NoProgress);
+  }
+  Result<report::Plan> TryLoadCrash() {
+    system_.NewProcess();
+    return LoadCrash(system_, machine_.Options(), NoProgress);
+  }
+  Result<void> TryExec() {
+    system_.NewProcess();
+    return Exec(system_, ExecMode::kNow, NoProgress);
+  }
+  report::Status Status() {
+    system_.NewProcess();
+    auto status = GetStatus(system_);
+    EXPECT_TRUE(status) << status.error().message;
+    return *status;
+  }
+  // As another tool's kexec_load.
+  void LoadForeignCrash() {
+    system_.crash = std::make_unique<system::FakeSystem::CrashImage>();
+    system_.crash->entry = kReservation.start.value;
+  }
+  std::string Reserved(uint64_t address, uint64_t size) {
+    std::string bytes;
+    for (uint64_t at = AlignDown(address, 4096); at < address + size; at += 4096) {
+      const auto page = system_.reserved_memory.find(at);
+      if (page == system_.reserved_memory.end()) {
+        bytes.append(4096, '?');
+      } else {
+        bytes.append(reinterpret_cast<const char*>(page->second.data()), 4096);
+      }
+    }
+    return bytes.substr(address % 4096, size);
+  }
+  devicetree::Tree TreeAt(uint64_t address) {
+    const std::string bytes = Reserved(address, 4096);
+    auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(bytes)), "next");
+    EXPECT_TRUE(tree) << tree.error().message;
+    return *std::move(tree);
+  }
+  static const report::Segment& Find(const std::vector<report::Segment>& segments,
+                                     std::string_view name) {
+    for (const auto& segment : segments) {
+      if (segment.name == name) return segment;
+    }
+    ADD_FAILURE() << name;
+    return segments.front();
+  }
+  void ExpectHopsOutOfTheReservation() {
+    const int before = system_.reboots;
+    const auto done = TryExec();
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(system_.reboots, before + 1);
+    const HopReplay hop(system_);
+    EXPECT_TRUE(hop.Verified());
+    EXPECT_EQ(hop.moves, 0U);
+    EXPECT_TRUE(kReservation.Contains(PhysAddr{hop.entry}));
+    EXPECT_EQ(hop.Bytes(hop.entry, 3'500'000), system_.Find("/boot/Image")->text);
+  }
+  // What a panic would do: the hand-off at the crash image's entry, checked as the relocator would.
+  void ExpectPanicStarts(const std::vector<report::Segment>& segments) {
+    ASSERT_TRUE(system_.crash);
+    const std::string head = Reserved(system_.crash->entry, sizeof(relocator::BlobHeader));
+    relocator::BlobHeader blob;
+    memcpy(&blob, head.data(), sizeof(blob));
+    ASSERT_EQ(blob.magic, relocator::kBlobMagic);
+    const uint64_t at = system_.crash->entry + blob.parameters.handoff_offset;
+    std::string block = Reserved(at, 4096);
+    handoff::Header header;
+    memcpy(&header, block.data(), sizeof(header));
+    block = Reserved(at, header.total_size);
+    const handoff::View view(reinterpret_cast<const std::byte*>(block.data()));
+    const auto scalar = digest::DigestFeatures::Scalar();
+    const PhysAddr base{system_.crash->entry};
+    EXPECT_TRUE(handoff::CheckHeader(
+                    view, PhysAddr{at}, {base, blob.size},
+                    {base + blob.parameters.stack_offset, blob.parameters.stack_size}, scalar)
+                    .ok());
+    EXPECT_TRUE(handoff::CheckBody(view, scalar).ok());
+    EXPECT_EQ(header.entry, Find(segments, "kernel").start);
+    EXPECT_EQ(header.dtb, Find(segments, "dtb").start);
+    EXPECT_NE(header.translation.granule_shift, 0U);
+    EXPECT_EQ(view.verify().size(), 4U);
+    EXPECT_EQ(Reserved(header.entry, 3'500'000), system_.Find("/boot/Image")->text);
+  }
+
+  TestMachine machine_;
+  system::FakeSystem& system_ = machine_.system;
+  const TestMachine::Footprint clean_ = machine_.Look();
+};
+
+TEST_F(CrashTest, ReservedPutsThePayloadThereAndLeavesTheSlotEmpty) {
+  const auto plan = TryLoad();
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->route, "reserved");
+  EXPECT_EQ(plan->bytes_to_move, 0U);
+  EXPECT_FALSE(system_.crash);
+  for (const report::Segment& segment : plan->segments) {
+    const PhysRange range{{segment.start}, segment.size};
+    EXPECT_EQ(kReservation.Contains(range), segment.name != "stamp") << segment.name;
+  }
+  // Whatever becomes of the reservation, the relocator itself is not in it.
+  EXPECT_FALSE(kReservation.Overlaps({{system_.loaded->destination}, system_.loaded->size}));
+  // The next kernel sees all memory.
+  const auto tree = TreeAt(Find(plan->segments, "dtb").start);
+  const auto chosen = tree.FindNode("/chosen");
+  EXPECT_FALSE(tree.Find(*chosen, "linux,usable-memory-range"));
+  EXPECT_FALSE(tree.Find(*chosen, "linux,elfcorehdr"));
+  EXPECT_EQ(devicetree::ReadChosenString(tree, "khop,route"), "reserved");
+  // The relocator's tables and checks are about the payload's pages, and the one that khop holds.
+  const handoff::View view(system_.loaded->bytes.data() + [&] {
+    relocator::BlobHeader blob;
+    memcpy(&blob, system_.loaded->bytes.data(), sizeof(blob));
+    return blob.parameters.handoff_offset;
+  }());
+  for (const handoff::Range& range : view.arena()) {
+    const PhysRange mapped{{range.start}, range.size};
+    if (!kReservation.Overlaps(mapped)) continue;
+    EXPECT_TRUE(std::ranges::any_of(plan->segments, [&](const report::Segment& s) {
+      return mapped.Contains(PhysAddr{s.start});
+    }));
+    EXPECT_TRUE(kReservation.Contains(mapped));
+    EXPECT_GE(mapped.start.value, kReservation.start.value + 4 * 4096);
+  }
+  const auto status = Status();
+  EXPECT_TRUE(report::Ready(status)) << report::RenderText(status);
+  ExpectHopsOutOfTheReservation();
+  system_.NewProcess();
+  EXPECT_TRUE(*Unload(system_));
+  EXPECT_EQ(machine_.Look(), clean_);
+}
+
+TEST_F(CrashTest, APanicStartsTheCaptureKernel) {
+  const auto plan = TryLoadCrash();
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->route, "crash");
+  ExpectPanicStarts(plan->segments);
+  const auto tree = TreeAt(Find(plan->segments, "dtb").start);
+  const auto chosen = tree.FindNode("/chosen");
+  const auto& header = Find(plan->segments, "elfcorehdr");
+  ASSERT_TRUE(tree.Find(*chosen, "linux,elfcorehdr"));
+  EXPECT_TRUE(tree.Find(*chosen, "linux,usable-memory-range"));
+  const std::string core = Reserved(header.start, header.size);
+  EXPECT_EQ(Segments({reinterpret_cast<const std::byte*>(core.data()),
+                      reinterpret_cast<const std::byte*>(core.data()) + core.size()})
+                .size(),
+            6U);
+  EXPECT_FALSE(system_.loaded);
+  EXPECT_EQ(machine_.Look(), clean_);
+  const auto status = Status();
+  EXPECT_EQ(status.loaded_by, report::LoadedBy::kNobody);
+  EXPECT_EQ(status.crash.loaded_by, report::LoadedBy::kKhop);
+  // What exec starts is another matter.
+  ASSERT_TRUE(TryLoad(Route::kInPlace));
+  ASSERT_TRUE(TryExec());
+  system_.NewProcess();
+  EXPECT_TRUE(*Unload(system_));
+  EXPECT_TRUE(system_.crash);
+  system_.NewProcess();
+  EXPECT_TRUE(*UnloadCrash(system_));
+  EXPECT_FALSE(system_.crash);
+  EXPECT_FALSE(system_.Find("/run/khop/state.json"));
+  EXPECT_FALSE(*UnloadCrash(system_));
+}
+
+TEST_F(CrashTest, CombinedNeverPanicsIntoThePayload) {
+  for (const bool in_one_call : {true, false}) {
+    SCOPED_TRACE(in_one_call);
+    if (!in_one_call) {
+      ASSERT_TRUE(TryLoadCrash());
+    }
+    const auto plan = TryLoad(Route::kReserved, in_one_call);
+    ASSERT_TRUE(plan) << plan.error().message;
+    const auto status = Status();
+    EXPECT_TRUE(report::Ready(status)) << report::RenderText(status);
+    ASSERT_EQ(status.crash.loaded_by, report::LoadedBy::kKhop);
+    EXPECT_TRUE(status.crash.with_payload);
+    EXPECT_EQ(status.crash.command_line, in_one_call ? "capture" : "console=ttyAMA0");
+    EXPECT_LE(system_.crash->segments.size(), 16U);
+    ExpectPanicStarts(status.crash.segments);
+    EXPECT_NE(Find(status.crash.segments, "kernel").start, plan->entry);
+    ExpectHopsOutOfTheReservation();
+    // The crash kernel outlives the other, and the other way round.
+    system_.NewProcess();
+    if (in_one_call) {
+      EXPECT_TRUE(*UnloadCrash(system_));
+      ExpectHopsOutOfTheReservation();
+      system_.NewProcess();
+      EXPECT_TRUE(*Unload(system_));
+    } else {
+      EXPECT_TRUE(*Unload(system_));
+      ExpectPanicStarts(Status().crash.segments);
+      EXPECT_TRUE(*UnloadCrash(system_));
+    }
+    EXPECT_EQ(machine_.Look(), clean_);
+  }
+}
+
+TEST_F(CrashTest, AnotherToolsKdumpStays) {
+  LoadForeignCrash();
+  EXPECT_EQ(TryLoad().error().code, ExitCode::kCrashSlotTaken);
+  EXPECT_EQ(TryLoadCrash().error().code, ExitCode::kCrashSlotTaken);
+  EXPECT_EQ(UnloadCrash(system_).error().code, ExitCode::kCrashSlotTaken);
+  EXPECT_EQ(Status().crash.loaded_by, report::LoadedBy::kOther);
+  // auto goes past it and says so.
+  system_.free_pages = {0x50000000, 0x50400000, 0x50800000};
+  for (uint64_t at = 0x51000000; at < 0x51a00000; at += 8192) system_.base_pages.push_back(at);
+  const auto plan = TryLoad(Route::kAuto);
+  EXPECT_TRUE(system_.crash);
+  EXPECT_EQ(system_.crash->entry, kReservation.start.value);
+  const std::string told = plan ? report::RenderText(*plan) : plan.error().message;
+  EXPECT_THAT(told, testing::HasSubstr("another tool has loaded one"));
+}
+
+TEST_F(CrashTest, ExecRefusesWhenTheSlotHasChanged) {
+  ASSERT_TRUE(TryLoad());
+  LoadForeignCrash();
+  EXPECT_EQ(TryExec().error().code, ExitCode::kForeignImage);
+  EXPECT_FALSE(report::Ready(Status()));
+  system_.crash.reset();
+  ExpectHopsOutOfTheReservation();
+  // The kernel gives a part of the reservation back (kexec_crash_size).
+  auto& iomem = system_.Find("/proc/iomem")->text;
+  const std::string before = iomem;
+  iomem.replace(iomem.find("63ffffff : Crash"), 8, "600fffff");
+  EXPECT_EQ(TryExec().error().code, ExitCode::kArenaGone);
+  iomem = before;
+  ASSERT_TRUE(TryLoad(Route::kReserved, true));
+  system_.crash.reset();
+  EXPECT_EQ(TryExec().error().code, ExitCode::kForeignImage);
+  EXPECT_THAT(report::RenderText(Status()), testing::HasSubstr("another tool has unloaded"));
+  EXPECT_EQ(system_.reboots, 1);
+}
+
+TEST_F(CrashTest, BadInputChangesNothing) {
+  ASSERT_TRUE(TryLoad(Route::kInPlace));
+  const auto before = machine_.Look();
+  const std::string state = system_.Find("/run/khop/state.json")->text;
+  const std::string iomem = system_.Find("/proc/iomem")->text;
+  const auto expect = [&](const Result<report::Plan>& plan, ExitCode code) {
+    ASSERT_FALSE(plan) << static_cast<int>(code);
+    EXPECT_EQ(plan.error().code, code) << plan.error().message;
+    EXPECT_FALSE(plan.error().message.contains('\n'));
+    EXPECT_EQ(machine_.Look(), before);
+    EXPECT_EQ(system_.Find("/run/khop/state.json")->text, state);
+    EXPECT_FALSE(system_.crash);
+  };
+  const auto reserve = [&](const char* range) {
+    std::string changed = iomem;
+    const std::string line = "  60000000-63ffffff : Crash kernel\n";
+    changed.replace(changed.find(line), line.size(),
+                    *range == '\0' ? "" : "  " + std::string(range) + " : Crash kernel\n");
+    system_.SetFile("/proc/iomem", changed);
+  };
+  reserve("");
+  expect(TryLoad(), ExitCode::kNoReservation);
+  expect(TryLoadCrash(), ExitCode::kNoReservation);
+  reserve("60000000-603fffff");
+  expect(TryLoad(), ExitCode::kReservationTooSmall);
+  expect(TryLoadCrash(), ExitCode::kReservationTooSmall);
+  // Room for itself, and none to run in.
+  reserve("60000000-61ffffff");
+  expect(TryLoadCrash(), ExitCode::kCrashNoRoom);
+  expect(TryLoad(Route::kReserved, true), ExitCode::kCrashNoRoom);
+  system_.SetFile("/proc/iomem", iomem);
+  system_.SetFile("/proc/sys/kernel/kexec_load_limit_panic", "1\n");
+  expect(TryLoad(), ExitCode::kLoadLimit);
+  system_.SetFile("/proc/sys/kernel/kexec_load_limit_panic", "-1\n");
+  const auto bounded = [&](uint64_t min, uint64_t max, Route route) {
+    system_.NewProcess();
+    LoadOptions options = machine_.Options();
+    options.route = route;
+    options.mem_min = min;
+    options.mem_max = max;
+    return Load(system_, options, NoProgress);
+  };
+  expect(bounded(0x9000000, 0xa000000, Route::kAuto), ExitCode::kBadRegion);
+  expect(bounded(0x40210000, 0x42000000, Route::kAuto), ExitCode::kBadRegion);
+  expect(bounded(0x7c000000, UINT64_MAX, Route::kAuto), ExitCode::kBadRegion);
+  expect(bounded(0x60000000, 0x60100000, Route::kReserved), ExitCode::kBadRegion);
+  expect(bounded(0x60000000, 0x60000000, Route::kReserved), ExitCode::kUsage);
+  expect(bounded(0x50000000, 0x58000000, Route::kReserved), ExitCode::kReservationTooSmall);
+  EXPECT_TRUE(report::Ready(Status()));
+  ASSERT_TRUE(TryExec());
+}
+
+TEST_F(CrashTest, BoundsHoldOnEveryRoute) {
+  for (const Route route : {Route::kInPlace, Route::kReserved, Route::kGather}) {
+    SCOPED_TRACE(static_cast<int>(route));
+    system_.NewProcess();
+    LoadOptions options = machine_.Options();
+    options.route = route;
+    options.mem_min = route == Route::kReserved ? 0x61000000 : 0x54000000;
+    options.mem_max = options.mem_min + 32 * kMiB;
+    const auto plan = Load(system_, options, NoProgress);
+    ASSERT_TRUE(plan) << plan.error().message;
+    for (const report::Segment& segment : plan->segments) {
+      if (route == Route::kReserved && segment.name == "stamp") continue;
+      EXPECT_GE(segment.start, options.mem_min) << segment.name;
+      EXPECT_LE(segment.start + segment.size, options.mem_max) << segment.name;
+    }
+    EXPECT_TRUE(report::Ready(Status()));
+  }
+}
+
+TEST_F(CrashTest, AFailedCrashLoadKeepsWhatExecStarts) {
+  ASSERT_TRUE(TryLoad(Route::kInPlace));
+  ASSERT_TRUE(TryLoadCrash());
+  const auto before = machine_.Look();
+  system_.crash_error = ENOMEM;
+  EXPECT_EQ(TryLoad().error().code, ExitCode::kNoMemory);
+  EXPECT_EQ(machine_.Look(), before);
+  auto status = Status();
+  EXPECT_TRUE(report::Ready(status)) << report::RenderText(status);
+  // The kernel had lost the old one by then, and khop says so.
+  EXPECT_EQ(status.crash.loaded_by, report::LoadedBy::kNobody);
+  system_.crash_error = 0;
+  ASSERT_TRUE(TryLoadCrash());
+  // Refused before it began: nothing is lost.
+  system_.SetFile("/proc/sys/kernel/kexec_load_limit_reboot", "5\n");
+  system_.kexec_error = EBUSY;
+  EXPECT_EQ(TryLoad().error().code, ExitCode::kBusy);
+  EXPECT_EQ(TryLoadCrash().error().code, ExitCode::kBusy);
+  system_.kexec_error = 0;
+  status = Status();
+  EXPECT_EQ(status.crash.loaded_by, report::LoadedBy::kKhop);
+  ExpectPanicStarts(status.crash.segments);
+}
+
+TEST_F(CrashTest, ASecondLoadLeavesTheFirstInPeaceOrIsRefused) {
+  const auto first = TryLoad();
+  ASSERT_TRUE(first);
+  const auto second = TryLoad();
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_NE(first->entry, second->entry);
+  ExpectHopsOutOfTheReservation();
+  EXPECT_EQ(TryLoadCrash().error().code, ExitCode::kCrashSlotTaken);
+  // As much as is left but for a little.
+  system_.SetFile("/boot/large", TestImage(3'500'000, 59 * kMiB));
+  system_.NewProcess();
+  LoadOptions options = machine_.Options();
+  options.kernel = "/boot/large";
+  options.route = Route::kReserved;
+  const auto third = Load(system_, options, NoProgress);
+  ASSERT_FALSE(third);
+  EXPECT_EQ(third.error().code, ExitCode::kReservationTooSmall);
+  EXPECT_THAT(third.error().message, testing::HasSubstr("khop unload first"));
+  ExpectHopsOutOfTheReservation();
+}
+
+TEST_F(CrashTest, KilledAtEveryCall) {
+  // Hundreds of loads: of little.
+  system_.SetFile("/boot/Image", TestImage(20'000, 40'000));
+  system_.SetFile("/boot/initrd", std::string(10'000, 'i'));
+  int deaths = 0;
+  for (int call = 0; !HasFailure(); ++call) {
+    SCOPED_TRACE(call);
+    const bool combined = call % 2 == 0;
+    system_.NewProcess();
+    LoadOptions options = machine_.Options();
+    options.digest = handoff::DigestKind::kCrc32c;
+    options.route = Route::kReserved;
+    if (combined) options.crash_kernel = std::make_shared<const LoadOptions>(options);
+    system_.die_call = call;
+    (void)Load(system_, options, NoProgress);
+    if (!system_.dead()) break;
+    ++deaths;
+    // A reboot now starts what is whole, or nothing.
+    system_.NewProcess();
+    if (system_.loaded) {
+      EXPECT_TRUE(HopReplay(system_).Verified());
+    }
+    const auto status = Status();
+    EXPECT_EQ(status.crash.loaded_by != report::LoadedBy::kNobody, system_.crash != nullptr);
+    // Unsure is told, not taken for somebody else's.
+    if (system_.crash && status.crash.loaded_by == report::LoadedBy::kOther) {
+      EXPECT_THAT(status.crash.note, testing::HasSubstr("a khop that died"));
+      EXPECT_EQ(TryLoad().error().code, ExitCode::kCrashSlotTaken);
+    }
+    system_.NewProcess();
+    (void)UnloadCrash(system_);
+    EXPECT_FALSE(system_.crash);
+    system_.NewProcess();
+    (void)Unload(system_);
+    EXPECT_EQ(machine_.Look(), clean_);
+    EXPECT_FALSE(system_.Find("/run/khop/state.json"));
+  }
+  EXPECT_GT(deaths, 100);
+}
+
+}  // namespace
+}  // namespace khop::load
