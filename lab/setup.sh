@@ -46,6 +46,16 @@ LIST
   esac
 }
 
+# For the lab's own kernel (lab/kernel).
+kernel_packages() {
+  cat <<'LIST'
+bc makes a header of the kernel
+bison reads its configuration
+flex reads its configuration
+sbsigntool signs it
+LIST
+}
+
 # Without these something is left out, and the output says so.
 lint_packages() {
   cat <<'LIST'

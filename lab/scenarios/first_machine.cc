@@ -14,6 +14,7 @@ void FirstMachine::StartFirst(const FirstMachineConfig& config) {
   }
   kernel_ = *kernel;
   next_kernel_ = *next_kernel;
+  next_kernel_.image.replace_filename(config.next_file);
   kernel_.drivers = FindModules(config.kernel, config.drivers);
   if (!config.next_program.empty()) {
     const Result<std::filesystem::path> program = FindGuestFile(config.next_program);

@@ -40,6 +40,7 @@ namespace khop::lab {
 struct FirstMachineConfig {
   std::string kernel = "6.1";
   std::string next_kernel = "6.12";
+  std::string next_file = "Image";  // of that kernel's directory; "Image.signed" of the lab's own
   // Of the arm64 build tree, in the place of the next kernel.
   std::string next_program = {};  // NOLINT(readability-redundant-member-init)
   // How /next/Image is wrapped (lab/images.sh); empty: not at all. A UKI or FIT has the initrd,

@@ -1,26 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The routes kernel and file on Debian's kernels.
-#include "lab/scenarios/first_machine.h"
+#include "lab/scenarios/route_machine.h"
 
 namespace khop::lab {
 namespace {
 
-class Routes : public FirstMachine {
- protected:
-  HopExpectation ExpectedBy(const std::string& route) const {
-    HopExpectation expected = Expected();
-    expected.route = route;
-    return expected;
-  }
-  void HopBy(const std::string& route, HopProof* proof = nullptr) {
-    const Result<HopProof> done = ProveHop(machine(), guest(), ExpectedBy(route),
-                                           [](Guest& g) { return g.Start("khop exec --now"); });
-    MUST(done);
-    if (proof != nullptr) {
-      *proof = *done;
-    }
-  }
-};
+class Routes : public RouteMachine {};
 
 // Everything is moved by the running kernel, and verified by the relocator with the caches on.
 TEST_F(Routes, KernelOnStock61) {

@@ -22,6 +22,7 @@ struct HopExpectation {
   // Of the initrd, or of its files for a kernel that does not show its initrd; either may be empty.
   std::string initrd_sha256;
   std::string manifest_sha256;
+  bool reports = true;             // khop report knows the hop: the relocator was in it
   std::string route = "in-place";  // empty: what hops was not loaded by khop; no status, no report
   // The counter is the host's clock but under an instruction count.
   bool counter_is_wall_clock = true;

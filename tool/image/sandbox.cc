@@ -142,7 +142,8 @@ Result<Sandbox> Sandbox::Start(Input input, uint64_t input_size, std::string nam
   sandbox.shared_ = static_cast<std::byte*>(shared);
   int sockets[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
-    return FailErrno(ExitCode::kSystemCall, "socketpair", errno);
+    return FailErrno(ExitCode::kNoSandbox, "socketpair", errno,
+                     "run a kernel with CONFIG_UNIX and CONFIG_SECCOMP_FILTER");
   }
   sandbox.socket_ = sockets[0];
   const pid_t parent = getpid();

@@ -340,7 +340,15 @@ Result<bool> ReadLoaded(System& system, const char* path) {
 
 Result<bool> KexecLoaded(System& system) { return ReadLoaded(system, kLoaded); }
 
-Result<bool> CrashLoaded(System& system) { return ReadLoaded(system, kCrashLoaded); }
+Result<bool> CrashLoaded(System& system) {
+  // Since Linux 6.9 a kernel with CONFIG_KEXEC may be one without CONFIG_CRASH_DUMP.
+  const auto value = ReadNumber(system, kCrashLoaded);
+  if (!value && value.error().value == ENOENT) {
+    if (const auto loaded = KexecLoaded(system); !loaded) return Forward(loaded);
+    return false;
+  }
+  return ReadLoaded(system, kCrashLoaded);
+}
 
 Result<void> CheckCrashLoadAllowed(System& system, uint64_t attempts) {
   if (LoadDisabled(system) || LockedDown(system)) return CheckLoadAllowed(system);

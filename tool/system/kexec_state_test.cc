@@ -109,6 +109,16 @@ TEST(CheckIpcNamespaceTest, OnlyTheFirstWillDo) {
   EXPECT_TRUE(CheckIpcNamespace(system));
 }
 
+TEST(LoadedTest, AKernelWithoutCrashDumpHasNoCrashImage) {
+  FakeSystem system;
+  system.Remove("/sys/kernel/kexec_crash_loaded");
+  ASSERT_TRUE(CrashLoaded(system));
+  EXPECT_FALSE(*CrashLoaded(system));
+  system.Remove("/sys/kernel/kexec_loaded");
+  EXPECT_EQ(CrashLoaded(system).error().code, ExitCode::kKexecNotBuilt);
+  EXPECT_EQ(KexecLoaded(system).error().code, ExitCode::kKexecNotBuilt);
+}
+
 TEST(CheckMachineTest, ProcAndSysHaveToBeThere) {
   for (const char* const gone : {"/proc/self", "/sys/kernel"}) {
     FakeSystem system;
