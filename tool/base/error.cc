@@ -124,6 +124,10 @@ ExitCodeInfo DescribeExitCode(ExitCode code) {
       return {code, "hop-unknown", "doctor: what decides could not be read (run it as root)"};
     case ExitCode::kBadCapture:
       return {code, "bad-capture", "a capture is damaged, incomplete or of another version"};
+    case ExitCode::kBadConfig:
+      return {code, "bad-config", "/etc/khop.conf cannot be understood"};
+    case ExitCode::kNoWatchdog:
+      return {code, "no-watchdog", "no hardware watchdog would run on through the hop"};
   }
   return {code, {}, {}};
 }

@@ -78,6 +78,8 @@ enum class ExitCode : int {
   kCannotHop = 90,
   kHopUnknown = 91,
   kBadCapture = 92,
+  kBadConfig = 100,
+  kNoWatchdog = 101,
 };
 
 struct ExitCodeInfo {

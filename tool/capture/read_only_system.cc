@@ -117,6 +117,10 @@ SysResult<void> ReadOnlySystem::KexecFileLoad(int /*kernel*/, int /*initrd*/,
 }
 SysResult<void> ReadOnlySystem::Reboot(system::RebootMode /*mode*/) { return ReadOnly(); }
 SysResult<void> ReadOnlySystem::TakeInterfacesDown() { return ReadOnly(); }
+SysResult<uint32_t> ReadOnlySystem::WatchdogOptions(int /*fd*/) { return ReadOnly(); }
+SysResult<void> ReadOnlySystem::SetWatchdogTimeout(int /*fd*/, uint32_t /*seconds*/) {
+  return ReadOnly();
+}
 SysResult<int> ReadOnlySystem::Run(const std::vector<std::string>& /*argv*/) { return ReadOnly(); }
 
 // Nothing that it is for here is ever used; and so that two plans of one machine are the same.

@@ -50,6 +50,8 @@ class ReadOnlySystem : public system::System {
   system::SysResult<void> Reboot(system::RebootMode mode) override;
   system::SysResult<void> TakeInterfacesDown() override;
   void Sync() override {}
+  system::SysResult<uint32_t> WatchdogOptions(int fd) override;
+  system::SysResult<void> SetWatchdogTimeout(int fd, uint32_t seconds) override;
   system::SysResult<int> Run(const std::vector<std::string>& argv) override;
   system::SysResult<void> Random(std::span<std::byte> out) override;
   uint64_t Counter() override { return 0; }

@@ -18,6 +18,8 @@ Result<void> Dispatch(Context& context, const Command& command) {
       return RunLoad(context, command);
     case Verb::kExec:
       return RunExec(context, command);
+    case Verb::kLastCheck:
+      return RunLastCheck(context, command);
     case Verb::kUnload:
       return RunUnload(context, command);
     case Verb::kStatus:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 #include <utility>
 
 #include "tool/cli/cli.h"
@@ -179,14 +180,40 @@ void AddAll(CLI::App& app, Arguments& arguments) {
   for (const char* const other : {"--route", "--crash-kernel", "--mem-min", "--mem-max"}) {
     crash->excludes(load->get_option(other));
   }
+  auto* const configured = load->add_flag("--configured", arguments.command.configured,
+                                          "load what /etc/khop.conf says, as it says");
+  auto* const preload =
+      load->add_flag("--preload", arguments.command.preload,
+                     "load KERNEL and its initrds as /etc/khop.conf says, if it says preload = yes")
+          ->needs(load->get_option("KERNEL"));
+  // What may be given beside them.
+  const std::set<std::string> also = {"--help",   "--json",       "--verbose", "KERNEL",
+                                      "--initrd", "--configured", "--preload"};
+  for (CLI::Option* const option : load->get_options()) {
+    if (!also.contains(option->get_name(false, true)) && option != configured &&
+        option != preload) {
+      configured->excludes(option);
+      preload->excludes(option);
+    }
+  }
+  configured->excludes(load->get_option("KERNEL"));
+  configured->excludes(load->get_option("--initrd"));
+  configured->excludes(preload);
   CLI::App* const exec = AddVerb(app, arguments, Verb::kExec, "exec", "Start the loaded kernel");
-  auto* const now =
-      exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
+  exec->add_flag("--now", arguments.command.now, "jump at once: no service is stopped");
   exec->add_flag("--park-cpus", arguments.command.park_cpus,
-                 "with --now: take the other CPUs offline before the jump, one by one")
-      ->needs(now);
+                 "take the other CPUs offline before the jump, one by one");
+  exec->add_option("--watchdog", arguments.command.watchdog,
+                   "let a hardware watchdog reset the machine if the next system does not serve it "
+                   "in so many seconds")
+      ->check(CLI::Range(1, 3600))
+      ->type_name("SECONDS");
   AddJson(exec, arguments);
   AddVerbose(exec, arguments);
+  CLI::App* const last_check =
+      AddVerb(app, arguments, Verb::kLastCheck, "last-check",
+              "For shutdown scripts, just before reboot(2): check once more; on doubt unload");
+  AddVerbose(last_check, arguments);
   CLI::App* const unload =
       AddVerb(app, arguments, Verb::kUnload, "unload", "Give the loaded kernel's memory back");
   unload->add_flag("--crash", arguments.command.crash, "unload the kernel that a panic starts");

@@ -15,6 +15,7 @@ namespace khop::cli {
 enum class Verb : uint8_t {
   kLoad,
   kExec,
+  kLastCheck,
   kUnload,
   kStatus,
   kPlan,
@@ -27,10 +28,13 @@ enum class Verb : uint8_t {
 
 struct Command {
   Verb verb = Verb::kHelp;
-  load::LoadOptions load;  // load, plan; no kernel: plan of what is loaded
-  bool now = false;        // exec
-  bool crash = false;      // load, unload: the kernel that a panic starts
-  bool park_cpus = false;  // exec, with now
+  load::LoadOptions load;   // load, plan; no kernel: plan of what is loaded
+  bool now = false;         // exec
+  bool crash = false;       // load, unload: the kernel that a panic starts
+  bool park_cpus = false;   // exec
+  uint32_t watchdog = 0;    // exec: seconds; 0: none
+  bool configured = false;  // load: what khop.conf says
+  bool preload = false;     // load: if khop.conf says so
   bool json = false;
   bool verbose = false;
   bool diff_dtb = false;  // plan

@@ -12,6 +12,7 @@ namespace khop::cli {
 
 Result<void> RunLoad(Context& context, const Command& command);
 Result<void> RunExec(Context& context, const Command& command);
+Result<void> RunLastCheck(Context& context, const Command& command);
 Result<void> RunUnload(Context& context, const Command& command);
 Result<void> RunStatus(Context& context, const Command& command);
 Result<void> RunPlan(Context& context, const Command& command);

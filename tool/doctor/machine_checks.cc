@@ -10,6 +10,7 @@
 #include "tool/system/cpu_granules.h"
 #include "tool/system/cpus.h"
 #include "tool/system/offline_time.h"
+#include "tool/system/watchdog.h"
 
 namespace khop::doctor {
 
@@ -136,13 +137,16 @@ void CheckWatchdog(Machine& machine) {
   const auto state = ReadFile(machine.system, path + "/state", 64);
   const auto timeout = ReadFile(machine.system, path + "/timeout", 64);
   const bool active = state && state->starts_with("active");
-  machine.Add(active ? Level::kGood : Level::kNote, "watchdog",
-              WithoutNewline(identity.value_or("a watchdog")) + ", " +
-                  (active ? "running" : "not running") +
-                  (timeout ? ", " + WithoutNewline(*timeout) + " s" : ""),
-              active ? "it runs on through the hop: the next kernel must serve it in time"
-                     : "a next kernel that starts and then hangs stays so",
-              active ? "" : "set RuntimeWatchdogSec= or start a watchdog daemon before the hop");
+  const std::string fact = WithoutNewline(identity.value_or("a watchdog")) + ", " +
+                           (active ? "running" : "not running") +
+                           (timeout ? ", " + WithoutNewline(*timeout) + " s" : "");
+  if (const auto found = system::FindWatchdog(machine.system)) {
+    machine.Add(Level::kGood, "watchdog", fact, "the kernel leaves it alone at a reboot",
+                "khop exec --watchdog SECONDS resets the machine if the next system hangs");
+  } else {
+    machine.Add(Level::kNote, "watchdog", fact,
+                "a next kernel that starts and then hangs stays so: " + found.error().message);
+  }
 }
 
 void CheckSpeed(Machine& machine) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace khop::load {
@@ -68,7 +69,10 @@ Arena::Arena(Arena&& other) noexcept
       keep_(std::exchange(other.keep_, true)) {}
 
 Arena::~Arena() {
-  if (!staged_.empty()) return;
+  if (!staged_.empty()) {
+    Wipe();
+    return;
+  }
   if (!keep_) GiveBack();
   for (std::byte* const mapping : mappings_) {
     if (mapping != nullptr) (void)system_->ShmDetach(mapping);
@@ -76,6 +80,7 @@ Arena::~Arena() {
 }
 
 void Arena::GiveBack() {
+  Wipe();
   // Pages first: what is still in use would only become surplus.
   const auto without = settled_ ? PoolsWithout(*system_, record_.lent) : grown_;
   for (size_t i = 0; i < mappings_.size(); ++i) {
@@ -198,6 +203,17 @@ std::span<const std::byte> Arena::Staged(PhysAddr destination) const {
   const auto extent = std::ranges::find(extents(), destination, &Extent::destination);
   assert(extent != extents().end());
   return staged_[extent->segment];
+}
+
+void Arena::Wipe() const {
+  for (const Extent& run : InOrderOfSegments(extents())) {
+    if (mappings_[run.segment] != nullptr) explicit_bzero(Mapped(run), run.size);
+  }
+}
+
+void WipeArena(System& system, const ArenaRecord& record) {
+  uint64_t moved = 0;
+  if (const auto arena = Arena::Adopt(system, record, &moved)) arena->Wipe();
 }
 
 void Arena::CleanToPoc() const {

@@ -126,6 +126,8 @@ class Arena {
   std::span<const std::byte> Staged(PhysAddr destination) const;
   // Cleans every held byte to the point of coherency.
   void CleanToPoc() const;
+  // Overwrites every held byte: an initrd may have keys in it.
+  void Wipe() const;
 
  private:
   explicit Arena(system::System& system) : system_(&system) {}
@@ -158,6 +160,8 @@ class Arena {
 // Whether a page may be part of the payload.
 bool UsablePage(const system::MemoryMap& map, std::span<const PhysRange> forbidden, PhysRange page);
 
+// Overwrites an arena that is about to be removed, as far as its pages still are there.
+void WipeArena(system::System& system, const ArenaRecord& record);
 // Removes the segments with khop's keys in `slot`, made by root; how many there were.
 Result<int> RemoveSlot(system::System& system, int slot);
 // How many segments with khop's keys are in `slot`, made by root.

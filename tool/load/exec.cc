@@ -15,6 +15,7 @@
 #include "tool/system/cpus.h"
 #include "tool/system/kexec_state.h"
 #include "tool/system/numa.h"
+#include "tool/system/watchdog.h"
 
 namespace khop::load {
 
@@ -247,19 +248,46 @@ bool MayStartUnseen(ExitCode code) {
          code == ExitCode::kLockdown;
 }
 
-Result<void> MakeHeldSound(System& system, Session& session, const Progress& progress) {
+Result<void> MakeHeldSound(System& system, Session& session, const Progress& progress,
+                           const Leaving& leaving) {
   if (const auto still = CheckStillLoaded(system); !still) return still;
   progress("loading the files once more");
   if (const auto again = LoadHeldAgain(system, session, progress); !again) {
     // Where memory is short the image that is there has to do as well.
     const ExitCode code = again.error().code;
-    if (!MayStartUnseen(code) && code != ExitCode::kNoMemory) return again;
+    const bool gone = leaving.files_may_be_gone && code == ExitCode::kFileMissing;
+    if (!MayStartUnseen(code) && code != ExitCode::kNoMemory && !gone) return again;
     if (session.state().pending) {
       if (const auto cancelled = session.CancelBuild(); !cancelled) return cancelled;
     }
     progress(again.error().message + "; taking what is loaded for khop's own");
   }
   return {};
+}
+
+// Has systemd stop everything and jump; what is left to do then is for the last check.
+Result<void> AskSystemd(System& system, Session& session, const Leaving& leaving) {
+  std::optional<Departure> departure;
+  if (leaving.park_cpus || leaving.watchdog != 0) {
+    if (!system.Lstat(kShutdownHook)) {
+      return Fail(ExitCode::kUsage, leaving.park_cpus ? "--park-cpus" : "--watchdog",
+                  std::string("at the end of a shutdown it takes ") + kShutdownHook +
+                      ", which is not there",
+                  "install khop's package, or give --now");
+    }
+    departure = Departure{.park_cpus = leaving.park_cpus, .watchdog = leaving.watchdog};
+  }
+  if (leaving.watchdog != 0) {
+    // Now it can still be refused.
+    if (const auto found = system::FindWatchdog(system); !found) return Forward(found);
+  }
+  if (const auto set = session.SetDeparture(departure); !set) return set;
+  const auto status = system.Run({"systemctl", "kexec"});
+  if (status && *status == 0) return {};
+  (void)session.SetDeparture(std::nullopt);
+  if (!status) return FailErrno(ExitCode::kSystemCall, "systemctl", status.error().value);
+  return Fail(ExitCode::kFailure, "systemctl kexec", "exit status " + std::to_string(*status),
+              "look at its message, or use khop exec --now");
 }
 
 }  // namespace
@@ -275,7 +303,7 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   if (const auto open = CheckLockdown(system, *session->state().current); !open) return open;
   const bool held = HeldByKernel(*session->state().current);
   if (held) {
-    if (const auto sound = MakeHeldSound(system, *session, progress); !sound) return sound;
+    if (const auto sound = MakeHeldSound(system, *session, progress, leaving); !sound) return sound;
   } else if (const auto shm = system::CheckSharedMemory(system, 0); !shm) {
     return shm;
   }
@@ -303,10 +331,10 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     }
   }
   const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
-  if (!orderly) {
+  if (!orderly && leaving.sync) {
     // Before the checks, so that they are the last thing.
-    if (leaving.sync) progress("writing file systems back");
-    if (leaving.sync) system.Sync();
+    progress("writing file systems back");
+    system.Sync();
   }
   progress("checking that the loaded kernel is intact");
   std::optional<Arena> arena;
@@ -337,16 +365,17 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   }
   if (orderly) {
     progress("asking systemd to shut down and jump");
-    const auto status = system.Run({"systemctl", "kexec"});
-    if (!status) return FailErrno(ExitCode::kSystemCall, "systemctl", status.error().value);
-    if (*status != 0) {
-      return Fail(ExitCode::kFailure, "systemctl kexec", "exit status " + std::to_string(*status),
-                  "look at its message, or use khop exec --now");
-    }
-    return {};
+    return AskSystemd(system, *session, leaving);
+  }
+  std::optional<system::ArmedWatchdog> watchdog;  // stood down if this returns
+  if (leaving.watchdog != 0) {
+    auto armed = system::ArmedWatchdog::Arm(system, leaving.watchdog);
+    if (!armed) return Forward(armed);
+    watchdog.emplace(std::move(*armed));
+    progress("a watchdog resets the machine in " + std::to_string(leaving.watchdog) + " s");
   }
   std::optional<system::ParkedCpus> parked;  // back online if this returns
-  if (mode == ExecMode::kParked) {
+  if (leaving.park_cpus) {
     auto done = system::ParkedCpus::Park(system, progress);
     if (!done) return Forward(done);
     parked.emplace(std::move(*done));
@@ -360,13 +389,48 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     arena.reset();
     if (const auto again = look_again(); !again) return again;
   }
-  progress("jumping");
+  progress(mode == ExecMode::kLastCheck ? "all is well" : "jumping");
   // The last thing before the system call: where the blackout starts.
   const uint64_t now = system.Counter();
   set_stamp(now, early ? handoff::EarlyWord(now) : 0);
+  if (mode == ExecMode::kLastCheck) {
+    if (parked) parked->Leave();
+    if (watchdog) watchdog->Leave();
+    return {};
+  }
   const auto rebooted = Jump(system);
   if (!rebooted) set_stamp(0, 0);
   return rebooted;
+}
+
+Result<LastCheckResult> LastCheck(System& system, const Progress& progress,
+                                  const Leaving& otherwise) {
+  // Where khop has loaded nothing it is not asked.
+  if (!system.Lstat(kStateFile)) return LastCheckResult::kNothing;
+  if (const auto loaded = system::KexecLoaded(system); loaded && !*loaded) {
+    return LastCheckResult::kNothing;
+  }
+  Leaving leaving = otherwise;
+  bool own = true;
+  {
+    const auto session = Session::Open(system);
+    if (session) own = session->state().current || session->state().pending;
+    if (session && session->state().departure) {
+      leaving.park_cpus = session->state().departure->park_cpus;
+      leaving.watchdog = session->state().departure->watchdog;
+    }
+  }
+  if (!own) return LastCheckResult::kNothing;
+  leaving.sync = false;
+  leaving.files_may_be_gone = true;
+  auto done = Exec(system, ExecMode::kLastCheck, progress, leaving);
+  if (done) return LastCheckResult::kReady;
+  progress("unloading, so that the machine reboots by its firmware");
+  if (const auto unloaded = Unload(system); !unloaded) {
+    return Fail(done.error().code, done.error().message,
+                "and it cannot be unloaded: " + unloaded.error().message);
+  }
+  return Forward(done);
 }
 
 }  // namespace khop::load

@@ -45,15 +45,19 @@ Result<report::Status> GetStatus(system::System& system);
 Result<bool> Unload(system::System& system);
 
 enum class ExecMode : uint8_t {
-  kNow,      // reboot(2) at once, after sync(2)
-  kParked,   // as kNow, the other CPUs taken offline before it
-  kOrderly,  // systemctl kexec where systemd runs the machine; else as kNow
+  kNow,        // reboot(2) at once, after sync(2)
+  kOrderly,    // systemctl kexec where systemd runs the machine; else as kNow
+  kLastCheck,  // as kNow, but for reboot(2), which somebody else calls at once
 };
 
 // What is done for the machine just before the jump.
 struct Leaving {
   bool sync = true;
   bool interfaces_down = false;  // network interfaces, so that no DMA runs on
+  bool park_cpus = false;        // the other CPUs are taken offline
+  uint32_t watchdog = 0;         // seconds of a watchdog that runs on; 0: none
+  // Routes kernel and file: file systems may be unmounted already, so what is loaded has to do.
+  bool files_may_be_gone = false;
 };
 
 // Loads the control area once more, as another tool may have loaded something meanwhile, checks
@@ -62,6 +66,17 @@ struct Leaving {
 // Errors: kNothingLoaded, kArenaGone, kForeignImage, …
 Result<void> Exec(system::System& system, ExecMode mode, const Progress& progress,
                   Leaving leaving = {});
+
+enum class LastCheckResult : uint8_t { kNothing, kReady };
+
+// What is done at the end of a shutdown that somebody else finishes by reboot(2): Exec() with
+// kLastCheck. `otherwise`: what is done where khop exec has not said it. What is not khop's is left
+// alone (kNothing). On failure the kernel is unloaded, so that reboot(2) goes by the firmware.
+Result<LastCheckResult> LastCheck(system::System& system, const Progress& progress,
+                                  const Leaving& otherwise);
+
+// The file of the package by which systemd calls `khop last-check`.
+inline constexpr const char* kShutdownHook = "/usr/lib/systemd/system-shutdown/khop.shutdown";
 
 // Starts whatever the kernel has loaded: khop knows nothing about it. Returns only on failure.
 Result<void> Leave(system::System& system, Leaving leaving);

@@ -230,14 +230,14 @@ TEST_F(LoadTest, ExecParksCpusLastAndPutsThemBackIfItStays) {
     at_reboot = system_.Find(file)->text;
     system_.fail_call = system_.calls - 1;
   };
-  EXPECT_FALSE(Exec(system_, ExecMode::kParked, NoProgress));
+  EXPECT_FALSE(Exec(system_, ExecMode::kNow, NoProgress, {.park_cpus = true}));
   EXPECT_EQ(at_reboot, "0\n");
   EXPECT_EQ(system_.Find(file)->text, "1\n");
   // What is not parked at all refuses, and nothing has happened.
   system_.meanwhile = nullptr;
   system_.NewProcess();
   system_.Remove(file);
-  const auto refused = Exec(system_, ExecMode::kParked, NoProgress);
+  const auto refused = Exec(system_, ExecMode::kNow, NoProgress, {.park_cpus = true});
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("--park-cpus"), std::string::npos);
   EXPECT_EQ(system_.reboots, 0);

@@ -83,6 +83,13 @@ Result<void> Session::Set(State next) {
   return written;
 }
 
+Result<void> Session::SetDeparture(std::optional<Departure> departure) {
+  if (!departure && !state_.departure) return {};
+  State next = state_;
+  next.departure = departure;
+  return Set(std::move(next));
+}
+
 Result<void> Session::LoadControl(const Loaded& loaded, std::span<const std::byte> bytes) {
   const auto& control = loaded.plan.control;
   const system::KexecSegment segment{
@@ -154,12 +161,15 @@ Result<void> Session::FinishCommit() {
   next.compaction = state_.compaction;
   next.crash = state_.crash;
   next.crash_unsure = state_.crash_unsure;
+  std::optional<ArenaRecord> old;
   if (state_.current && state_.current->arena.slot != next.current->arena.slot) {
+    old = state_.current->arena;
     auto pools = PoolsWithout(*system_, state_.current->arena.lent);
     if (!pools) return Forward(pools);
     next.settle = *std::move(pools);
   }
   if (const auto set = Set(std::move(next)); !set) return set;
+  if (old) WipeArena(*system_, *old);
   return RemoveOthers();
 }
 
@@ -409,6 +419,10 @@ Result<bool> Session::Clear(bool forced) {
     pools.insert(pools.end(), without->begin(), without->end());
   }
   next.pending->phase = Phase::kUnloading;
+  std::vector<ArenaRecord> old;
+  for (const auto* const loaded_arena : {&next.current, &next.pending->loaded}) {
+    if (*loaded_arena) old.push_back((*loaded_arena)->arena);
+  }
   next.pending->loaded.reset();
   const PoolRecords pools = next.pending->pools;
   if (!Set(next)) {
@@ -421,6 +435,7 @@ Result<bool> Session::Clear(bool forced) {
     // An image whose memory is about to go must not stay loaded.
     if (const auto done = UnloadImage(*system_); !done) return Forward(done);
   }
+  for (const ArenaRecord& record : old) WipeArena(*system_, record);
   for (int slot = 0; slot < kSlots; ++slot) {
     if (const auto removed = RemoveSlot(*system_, slot); !removed) return Forward(removed);
     store_.RemoveControl(slot);  // as many files as slots

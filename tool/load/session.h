@@ -49,6 +49,8 @@ class Session {
                          std::optional<CrashLoaded> loaded);
   // Errors: kCrashSlotTaken (it is not khop's).
   Result<bool> UnloadCrash();
+  // What a shutdown is to do at its end; nothing: as the configuration says.
+  Result<void> SetDeparture(std::optional<Departure> departure);
   // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
 

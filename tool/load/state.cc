@@ -15,7 +15,6 @@ using system::System;
 namespace {
 
 constexpr const char* kDirectory = "/run/khop";
-constexpr const char* kStateFile = "/run/khop/state.json";
 constexpr const char* kLockFile = "/run/khop/lock";
 constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
 constexpr uint64_t kMaxState = 64 << 20;

@@ -77,6 +77,12 @@ struct Pending {
   std::optional<Loaded> loaded;  // kCommitting
 };
 
+// What `khop exec` was asked to do at the end of the shutdown that it has begun.
+struct Departure {
+  bool park_cpus = false;
+  uint32_t watchdog = 0;  // seconds
+};
+
 struct State {
   std::optional<Loaded> current;
   std::optional<Pending> pending;
@@ -88,11 +94,14 @@ struct State {
   // something and saying that it had.
   std::optional<CrashLoaded> crash;
   bool crash_unsure = false;
+  std::optional<Departure> departure;
 
   // Nothing but what belongs to the crash slot.
   bool idle() const { return !current && !pending && settle.empty() && !compaction; }
   bool empty() const { return idle() && !crash && !crash_unsure; }
 };
+
+inline constexpr const char* kStateFile = "/run/khop/state.json";
 
 uint32_t ControlCrc32c(std::string_view bytes);
 

@@ -124,6 +124,10 @@ std::string EncodeState(const State& state, const std::string& boot_id) {
   if (state.compaction) json["compaction"] = *state.compaction;
   if (state.crash) json["crash"] = *state.crash;
   if (state.crash_unsure) json["crash_unsure"] = true;
+  if (state.departure) {
+    json["departure"] = {{"park_cpus", state.departure->park_cpus},
+                         {"watchdog", state.departure->watchdog}};
+  }
   // Paths need not be UTF-8.
   std::string text = json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   Seal(text, FindChecksum(text));
@@ -153,6 +157,11 @@ Result<State> DecodeState(const std::string& text, std::string* boot_id) {
     if (json.contains("compaction")) state.compaction = json["compaction"].get<uint64_t>();
     if (json.contains("crash")) state.crash = json["crash"].get<CrashLoaded>();
     if (json.contains("crash_unsure")) state.crash_unsure = json["crash_unsure"].get<bool>();
+    if (json.contains("departure")) {
+      const nlohmann::json& from = json["departure"];
+      state.departure = Departure{.park_cpus = from.at("park_cpus").get<bool>(),
+                                  .watchdog = from.at("watchdog").get<uint32_t>()};
+    }
     if (json.contains("pending")) {
       const nlohmann::json& from = json["pending"];
       Pending pending{.phase = from.at("phase").get<Phase>(),

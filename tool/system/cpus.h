@@ -33,6 +33,8 @@ class ParkedCpus {
   ~ParkedCpus();
 
   size_t count() const { return parked_.size(); }
+  // They stay offline when this process has ended.
+  void Leave() { parked_.clear(); }
 
  private:
   explicit ParkedCpus(System& system) : system_(&system) {}

@@ -517,6 +517,17 @@ SysResult<void> FakeSystem::Reboot(RebootMode /*mode*/) {
   return {};
 }
 
+SysResult<uint32_t> FakeSystem::WatchdogOptions(int /*fd*/) {
+  if (const int error = Trouble("WatchdogOptions")) return Err(error);
+  return watchdog_options;
+}
+
+SysResult<void> FakeSystem::SetWatchdogTimeout(int /*fd*/, uint32_t seconds) {
+  if (const int error = Trouble("SetWatchdogTimeout")) return Err(error);
+  watchdog_timeout = seconds;
+  return {};
+}
+
 SysResult<int> FakeSystem::Run(const std::vector<std::string>& argv) {
   if (const int error = Trouble("Run")) return Err(error);
   runs.push_back(argv);

@@ -109,6 +109,8 @@ class FakeSystem final : public System {
   std::function<void()> on_rename;
   uint64_t taken_memory = 0;  // bytes, by TakeMemory
   std::vector<std::vector<std::string>> runs;
+  uint32_t watchdog_options = 0x8180;  // as i6300esb has them
+  uint32_t watchdog_timeout = 0;       // as it was set
   int run_status = 0;
   std::string machine = "aarch64";
   uint32_t uid = 0;
@@ -171,6 +173,8 @@ class FakeSystem final : public System {
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override { ++syncs; }
   SysResult<void> TakeInterfacesDown() override;
+  SysResult<uint32_t> WatchdogOptions(int fd) override;
+  SysResult<void> SetWatchdogTimeout(int fd, uint32_t seconds) override;
   SysResult<int> Run(const std::vector<std::string>& argv) override;
   std::string Machine() override { return machine; }
   std::string KernelRelease() override { return "6.1.0-fake"; }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/mempolicy.h>
+#include <linux/watchdog.h>
 #include <net/if.h>
 #include <sched.h>
 #include <spawn.h>
@@ -320,6 +321,17 @@ SysResult<void> LinuxSystem::TakeInterfacesDown() {
   if (all != nullptr) if_freenameindex(all);
   close(fd);
   return done;
+}
+
+SysResult<uint32_t> LinuxSystem::WatchdogOptions(int fd) {
+  watchdog_info info = {};
+  if (Retry([&] { return ioctl(fd, WDIOC_GETSUPPORT, &info); }) < 0) return LastError();
+  return info.options;
+}
+
+SysResult<void> LinuxSystem::SetWatchdogTimeout(int fd, uint32_t seconds) {
+  int value = static_cast<int>(seconds);
+  return Check([&] { return ioctl(fd, WDIOC_SETTIMEOUT, &value); });
 }
 
 SysResult<int> LinuxSystem::Run(const std::vector<std::string>& argv) {

@@ -40,6 +40,8 @@ class LinuxSystem final : public System {
   SysResult<void> Reboot(RebootMode mode) override;
   void Sync() override;
   SysResult<void> TakeInterfacesDown() override;
+  SysResult<uint32_t> WatchdogOptions(int fd) override;
+  SysResult<void> SetWatchdogTimeout(int fd, uint32_t seconds) override;
   SysResult<int> Run(const std::vector<std::string>& argv) override;
   std::string Machine() override;
   std::string KernelRelease() override;

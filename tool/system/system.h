@@ -141,6 +141,10 @@ class System {
   // Takes all network interfaces down but the loopback; the error of the last one that would not.
   virtual SysResult<void> TakeInterfacesDown() = 0;
 
+  // Of an open watchdog: what it can do (WDIOF_*), and after how many seconds it resets.
+  virtual SysResult<uint32_t> WatchdogOptions(int fd) = 0;
+  virtual SysResult<void> SetWatchdogTimeout(int fd, uint32_t seconds) = 0;
+
   // Runs a program and waits: its exit status, or 128 + signal. argv[0] is searched in PATH.
   virtual SysResult<int> Run(const std::vector<std::string>& argv) = 0;
 

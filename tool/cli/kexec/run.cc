@@ -87,7 +87,9 @@ int Shutdown(Context& context) {
 // Returns only if it failed.
 Refusal Exec(Context& context, const Options& options, const load::Progress& progress) {
   System& system = context.system;
-  const load::Leaving leaving{.sync = options.sync, .interfaces_down = options.ifdown};
+  // At the end of a shutdown systemd calls it, with what can be unmounted unmounted.
+  const load::Leaving leaving{
+      .sync = options.sync, .interfaces_down = options.ifdown, .files_may_be_gone = true};
   auto done = load::Exec(system, load::ExecMode::kNow, progress, leaving);
   if (!done && done.error().code == ExitCode::kNothingLoaded) {
     progress("starting what another tool loaded");
