@@ -62,6 +62,7 @@ lint_packages() {
 clang-format-19 checks the layout of the sources
 clang-tidy-19 checks the sources for common mistakes
 git tells which files changed
+lintian checks the Debian packages
 LIST
 }
 
