@@ -164,10 +164,10 @@ TEST_P(LastCheckTest, WhatIsGivenBackIsOverwritten) {
   EXPECT_EQ(at_removal, 0U);
 }
 
-// Whatever call fails (of the many that read pages one in 29): either the kernel is ready, or it is
-// unloaded, or khop says that it cannot be.
+// Whatever call fails (of the many that read pages one in 211): either the kernel is ready, or it
+// is unloaded, or khop says that it cannot be.
 TEST_P(LastCheckTest, EveryCallFails) {
-  for (int call = 0;; call += call < 40 ? 1 : 29) {
+  for (int call = 0;; call += call < 20 ? 1 : 211) {
     SmallMachine machine(GetParam());
     ASSERT_TRUE(machine.LoadAnew());
     machine.system.NewProcess();
