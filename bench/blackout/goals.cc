@@ -28,12 +28,12 @@ std::string Format(const char* format, double value) {
 
 class Checker {
  public:
-  Checker(const std::vector<Run>& runs, std::string kernel, std::vector<Goal>& goals)
+  Checker(const std::vector<Sample>& runs, std::string kernel, std::vector<Goal>& goals)
       : runs_(runs), kernel_(std::move(kernel)), goals_(goals) {}
 
   void Check() {
     for (const Way& way : AllWays()) {
-      for (const Run& run : runs_) {
+      for (const Sample& run : runs_) {
         if (run.what.kernel != kernel_ || run.what.way != way) continue;
         smallest_ =
             smallest_ == 0 ? run.what.payload_mib : std::min(smallest_, run.what.payload_mib);
@@ -106,7 +106,7 @@ class Checker {
     uint64_t khop = 0;
     uint64_t kernel = 0;
     int seen = 0;
-    for (const Run& run : runs_) {
+    for (const Sample& run : runs_) {
       if (run.what.kernel != kernel_ || run.what.way.loader != "khop") continue;
       if (run.what.way.route != "in-place" && run.what.way.route != "reserved") continue;
       khop = std::max(khop, run.by_khop);
@@ -144,7 +144,7 @@ class Checker {
   void PeakIsThePayload() {
     double most = 0;
     std::string where;
-    for (const Run& run : runs_) {
+    for (const Sample& run : runs_) {
       if (run.what.kernel != kernel_ || run.what.way.loader != "khop") continue;
       // The running kernel's own copy comes on top there, and the plan says so.
       if (run.what.way.route == "kernel") continue;
@@ -167,7 +167,7 @@ class Checker {
   void SpreadIsSmall() {
     double most = 0;
     std::string where;
-    for (const Run& run : runs_) {
+    for (const Sample& run : runs_) {
       if (run.what.kernel != kernel_) continue;
       const auto figures = FiguresOf(runs_, run.what);
       if (figures->runs < 2 || (!where.empty() && figures->spread <= most)) continue;
@@ -183,7 +183,7 @@ class Checker {
     }
   }
 
-  const std::vector<Run>& runs_;
+  const std::vector<Sample>& runs_;
   std::string kernel_;
   std::vector<Goal>& goals_;
   int smallest_ = 0;
@@ -191,10 +191,10 @@ class Checker {
 
 }  // namespace
 
-std::vector<Goal> CheckGoals(const std::vector<Run>& runs) {
+std::vector<Goal> CheckGoals(const std::vector<Sample>& runs) {
   std::vector<Goal> goals;
   std::vector<std::string> kernels;
-  for (const Run& run : runs) {
+  for (const Sample& run : runs) {
     if (std::ranges::find(kernels, run.what.kernel) != kernels.end()) continue;
     kernels.push_back(run.what.kernel);
     Checker(runs, run.what.kernel, goals).Check();

@@ -18,6 +18,6 @@ struct Goal {
 };
 
 // Of every kernel that there are runs of, in the order of their first ones.
-std::vector<Goal> CheckGoals(const std::vector<Run>& runs);
+std::vector<Goal> CheckGoals(const std::vector<Sample>& runs);
 
 }  // namespace khop::bench

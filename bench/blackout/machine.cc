@@ -137,7 +137,8 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
   made.command_line_ =
       "console=ttyAMA0 khop_lab.nodigest crashkernel=" + std::to_string(options.memory_mib / 4) +
       "M";
-  const auto directory = lab::MakeRunDirectory("blackout-" + kernel);
+  const auto directory =
+      lab::MakeRunDirectory("blackout-" + kernel + "-" + std::to_string(options.memory_mib));
   if (!directory) return std::unexpected(directory.error());
   made.directory_ = *directory;
   const std::filesystem::path base = *directory / "base.cpio.gz";
@@ -218,7 +219,7 @@ Result<std::map<std::string, uint64_t>> HopMachine::Numbers(const std::string& c
 }
 
 // Loads twice: once to watch the memory, once to count.
-Result<void> HopMachine::Load(const Case& what, Run& run) {
+Result<void> HopMachine::Load(const Case& what, Sample& run) {
   lab::Guest& guest = *running_->guest;
   const std::string initrd = "/next/initrd-" + std::to_string(what.payload_mib);
   const std::string line =
@@ -274,12 +275,12 @@ Result<void> HopMachine::CheckNext(const Case& what) {
                                     " && rm /padding"));
 }
 
-Result<Run> HopMachine::Hop(const Case& what, int repetition) {
+Result<Sample> HopMachine::Hop(const Case& what, int repetition) {
   if (!running_) {
     if (const auto started = Start(); !started) return std::unexpected(started.error());
   }
   lab::Guest& guest = *running_->guest;
-  Run run{.what = what, .repetition = repetition, .setup = SetupOf(what.way)};
+  Sample run{.what = what, .repetition = repetition, .setup = SetupOf(what.way)};
   if (const auto loaded = Load(what, run); !loaded) return std::unexpected(loaded.error());
   const bool khop = what.way.loader == "khop";
   // khop notes the count before reboot(2) itself; but what the running kernel holds nobody can
@@ -337,7 +338,7 @@ Result<Run> HopMachine::Hop(const Case& what, int repetition) {
   return run;
 }
 
-Result<Run> HopMachine::Measure(const Case& what, int repetition) {
+Result<Sample> HopMachine::Measure(const Case& what, int repetition) {
   auto run = Hop(what, repetition);
   if (!run) Stop();
   return run;

@@ -28,9 +28,9 @@ class HopMachine {
   static lab::Result<HopMachine> Make(const std::string& kernel, const MachineOptions& options);
 
   // Hops once. After a failure the machine is started anew.
-  lab::Result<Run> Measure(const Case& what, int repetition);
+  lab::Result<Sample> Measure(const Case& what, int repetition);
 
-  // What runs there, for Run::setup.
+  // What runs there, for Sample::setup.
   std::string SetupOf(const Way& way) const;
   void Stop() { running_.reset(); }
 
@@ -47,8 +47,8 @@ class HopMachine {
 
   lab::Result<void> Start();
   lab::Result<void> MountDisk();
-  lab::Result<Run> Hop(const Case& what, int repetition);
-  lab::Result<void> Load(const Case& what, Run& run);
+  lab::Result<Sample> Hop(const Case& what, int repetition);
+  lab::Result<void> Load(const Case& what, Sample& run);
   lab::Result<void> CheckNext(const Case& what);
   lab::Result<std::map<std::string, uint64_t>> Numbers(const std::string& command);
 

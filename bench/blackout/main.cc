@@ -245,10 +245,9 @@ class Bench {
     if (*found == nullptr) return {};
     HopMachine& machine = **found;
     const std::string setup = machine.SetupOf(what.way);
-    std::erase_if(runs_,
-                  [&](const bench::Run& run) { return run.what == what && run.setup != setup; });
+    std::erase_if(runs_, [&](const Sample& run) { return run.what == what && run.setup != setup; });
     int have = 0;
-    for (const bench::Run& run : runs_) have += run.what == what ? 1 : 0;
+    for (const Sample& run : runs_) have += run.what == what ? 1 : 0;
     for (int repetition = have + 1; repetition <= options_.repetitions; ++repetition) {
       if (TimeIsUp()) {
         Skip(what.Name(), "the time was up");
@@ -301,7 +300,7 @@ class Bench {
 
   int PicturedPayload() const {
     int largest = 0;
-    for (const bench::Run& run : runs_) {
+    for (const Sample& run : runs_) {
       if (run.what.payload_mib == 100) return 100;
       largest = std::max(largest, run.what.payload_mib);
     }
@@ -309,7 +308,7 @@ class Bench {
   }
 
   Options options_;
-  std::vector<bench::Run> runs_;
+  std::vector<Sample> runs_;
   std::vector<Skipped> skipped_;
   std::map<std::string, HopMachine> machines_;
   bool failed_ = false;

@@ -35,10 +35,10 @@ const char* Flag(bool value) { return value ? "on" : "off"; }
 
 }  // namespace
 
-std::string ToCsv(const std::vector<Run>& runs) {
+std::string ToCsv(const std::vector<Sample>& runs) {
   std::ostringstream out;
   out << kHeader << '\n';
-  for (const Run& r : runs) {
+  for (const Sample& r : runs) {
     out << r.what.kernel << ',' << r.what.way.loader << ',' << r.what.way.route << ','
         << r.what.way.verify << ',' << r.what.payload_mib << ',' << r.repetition << ','
         << r.blackout << ',' << r.shutdown << ',' << r.relocator << ',' << r.load << ','
@@ -49,15 +49,15 @@ std::string ToCsv(const std::vector<Run>& runs) {
   return out.str();
 }
 
-lab::Result<std::vector<Run>> FromCsv(const std::string& text) {
-  std::vector<Run> runs;
+lab::Result<std::vector<Sample>> FromCsv(const std::string& text) {
+  std::vector<Sample> runs;
   std::istringstream in(text);
   std::string line;
   std::getline(in, line);
   if (line != kHeader) return lab::Fail("its first line is not that of this program");
   while (std::getline(in, line)) {
     const std::vector<std::string> f = Split(line);
-    Run r;
+    Sample r;
     if (f.size() != 19 || !Parse(f[4], r.what.payload_mib) || !Parse(f[5], r.repetition) ||
         !Parse(f[6], r.blackout) || !Parse(f[7], r.shutdown) || !Parse(f[8], r.relocator) ||
         !Parse(f[9], r.load) || !Parse(f[10], r.load_idle) || !Parse(f[11], r.peak) ||
@@ -73,12 +73,12 @@ lab::Result<std::vector<Run>> FromCsv(const std::string& text) {
   return runs;
 }
 
-std::optional<Figures> FiguresOf(const std::vector<Run>& runs, const Case& what) {
-  std::vector<Run> of_it;
+std::optional<Figures> FiguresOf(const std::vector<Sample>& runs, const Case& what) {
+  std::vector<Sample> of_it;
   std::ranges::copy_if(runs, std::back_inserter(of_it),
-                       [&](const Run& run) { return run.what == what; });
+                       [&](const Sample& run) { return run.what == what; });
   if (of_it.empty()) return std::nullopt;
-  std::ranges::sort(of_it, {}, &Run::blackout);
+  std::ranges::sort(of_it, {}, &Sample::blackout);
   Figures figures{.runs = static_cast<int>(of_it.size()), .middle = of_it[(of_it.size() - 1) / 2]};
   const uint64_t width = of_it.back().blackout - of_it.front().blackout;
   figures.spread = static_cast<double>(width) / static_cast<double>(figures.middle.blackout);

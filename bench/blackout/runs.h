@@ -14,7 +14,7 @@
 namespace khop::bench {
 
 // One hop. Under an instruction count a nanosecond of the guest is an instruction.
-struct Run {
+struct Sample {
   Case what;
   int repetition = 1;
   std::string setup;       // what ran: runs of another setup are not compared
@@ -31,20 +31,20 @@ struct Run {
   bool khop_mmu = false;    // whether it had the MMU on, for that and for its digests
   uint64_t verified = 0;    // bytes that were digested in the blackout
 
-  bool operator==(const Run&) const = default;
+  bool operator==(const Sample&) const = default;
 };
 
-std::string ToCsv(const std::vector<Run>& runs);
+std::string ToCsv(const std::vector<Sample>& runs);
 // Lines that are not of this form are an error.
-lab::Result<std::vector<Run>> FromCsv(const std::string& text);
+lab::Result<std::vector<Sample>> FromCsv(const std::string& text);
 
 // Those of a case, taken together.
 struct Figures {
   int runs = 0;
-  Run middle;         // the one of the median blackout
+  Sample middle;      // the one of the median blackout
   double spread = 0;  // (largest - smallest) / median, of the blackout
 };
 
-std::optional<Figures> FiguresOf(const std::vector<Run>& runs, const Case& what);
+std::optional<Figures> FiguresOf(const std::vector<Sample>& runs, const Case& what);
 
 }  // namespace khop::bench

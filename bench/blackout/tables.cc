@@ -36,7 +36,7 @@ std::string Millions(uint64_t instructions) {
 
 std::string Mib(uint64_t bytes) { return Number(static_cast<double>(bytes) / (1 << 20), 1); }
 
-std::string Copied(const Run& run) {
+std::string Copied(const Sample& run) {
   const auto by = [](uint64_t bytes, bool mmu) {
     return Mib(bytes) + (mmu ? ", MMU on" : ", MMU off");
   };
@@ -50,9 +50,9 @@ std::string Copied(const Run& run) {
 }
 
 // In the order of the first ones.
-std::vector<std::string> KernelsOf(const std::vector<Run>& runs) {
+std::vector<std::string> KernelsOf(const std::vector<Sample>& runs) {
   std::vector<std::string> kernels;
-  for (const Run& run : runs) {
+  for (const Sample& run : runs) {
     if (std::ranges::find(kernels, run.what.kernel) == kernels.end()) {
       kernels.push_back(run.what.kernel);
     }
@@ -60,13 +60,13 @@ std::vector<std::string> KernelsOf(const std::vector<Run>& runs) {
   return kernels;
 }
 
-std::set<int> PayloadsOf(const std::vector<Run>& runs) {
+std::set<int> PayloadsOf(const std::vector<Sample>& runs) {
   std::set<int> payloads;
-  for (const Run& run : runs) payloads.insert(run.what.payload_mib);
+  for (const Sample& run : runs) payloads.insert(run.what.payload_mib);
   return payloads;
 }
 
-void AddTotals(std::ostringstream& out, const std::vector<Run>& runs, const std::string& kernel,
+void AddTotals(std::ostringstream& out, const std::vector<Sample>& runs, const std::string& kernel,
                const std::set<int>& payloads) {
   out << "\nLinux " << kernel << ", millions of instructions from reboot(2) to time zero, by the "
       << "size of the initrd:\n\n| |";
@@ -94,7 +94,7 @@ void AddTotals(std::ostringstream& out, const std::vector<Run>& runs, const std:
   }
 }
 
-void AddDetails(std::ostringstream& out, const std::vector<Run>& runs, const std::string& kernel,
+void AddDetails(std::ostringstream& out, const std::vector<Sample>& runs, const std::string& kernel,
                 int payload) {
   out << "\nLinux " << kernel << ", initrd of " << payload
       << " MiB; copied in the blackout by the running kernel \\| by khop; millions of "
@@ -104,7 +104,7 @@ void AddDetails(std::ostringstream& out, const std::vector<Run>& runs, const std
   for (const Way& way : AllWays()) {
     const auto figures = FiguresOf(runs, {kernel, way, payload});
     if (!figures) continue;
-    const Run& run = figures->middle;
+    const Sample& run = figures->middle;
     out << "| " << way.Name() << " | " << Copied(run) << " | " << Mib(run.verified) << " | "
         << (way.loader == "khop" ? Millions(run.relocator) : "") << " | " << Millions(run.load)
         << " | " << Millions(run.load_idle) << " | " << Mib(run.peak) << " | " << Mib(run.payload)
@@ -112,7 +112,7 @@ void AddDetails(std::ostringstream& out, const std::vector<Run>& runs, const std
   }
 }
 
-void AddGoals(std::ostringstream& out, const std::vector<Run>& runs) {
+void AddGoals(std::ostringstream& out, const std::vector<Sample>& runs) {
   out << "\nThe goals:\n\n| kernel | goal | measured | |\n|---|---|---|---|\n";
   for (const Goal& goal : CheckGoals(runs)) {
     out << "| " << goal.kernel << " | " << goal.what << " | " << goal.measured << " | "
@@ -130,7 +130,7 @@ int DetailedPayload(const std::set<int>& payloads) {
 
 }  // namespace
 
-std::string ToMarkdown(const std::vector<Run>& runs, const std::vector<Skipped>& skipped) {
+std::string ToMarkdown(const std::vector<Sample>& runs, const std::vector<Skipped>& skipped) {
   std::ostringstream out;
   const std::set<int> payloads = PayloadsOf(runs);
   for (const std::string& kernel : KernelsOf(runs)) AddTotals(out, runs, kernel, payloads);
@@ -141,13 +141,13 @@ std::string ToMarkdown(const std::vector<Run>& runs, const std::vector<Skipped>&
   if (!skipped.empty()) out << "\nNot measured:\n\n";
   for (const Skipped& skip : skipped) out << "- " << skip.what << ": " << skip.why << ".\n";
   std::set<std::string> setups;
-  for (const Run& run : runs) setups.insert(run.setup);
+  for (const Sample& run : runs) setups.insert(run.setup);
   if (!setups.empty()) out << "\nMeasured with:\n\n";
   for (const std::string& setup : setups) out << "- " << setup << "\n";
   return out.str().empty() ? "" : out.str().substr(1);
 }
 
-std::string ToSvg(const std::vector<Run>& runs, int payload_mib) {
+std::string ToSvg(const std::vector<Sample>& runs, int payload_mib) {
   constexpr double kWidth = 960;
   constexpr double kMargin = 28;
   constexpr double kLabel = 210;
@@ -155,7 +155,7 @@ std::string ToSvg(const std::vector<Run>& runs, int payload_mib) {
   constexpr double kBar = kWidth - 2 * kMargin - kLabel - kFigure;
   constexpr double kRow = 22;
   uint64_t longest = 1;
-  for (const Run& run : runs) {
+  for (const Sample& run : runs) {
     if (run.what.payload_mib == payload_mib) longest = std::max(longest, run.blackout);
   }
   Svg svg(kWidth);

@@ -10,10 +10,10 @@
 
 namespace khop::bench {
 
-std::string ToMarkdown(const std::vector<Run>& runs, const std::vector<Skipped>& skipped);
+std::string ToMarkdown(const std::vector<Sample>& runs, const std::vector<Skipped>& skipped);
 
 // The blackout of every way with `payload_mib`, to one scale.
-std::string ToSvg(const std::vector<Run>& runs, int payload_mib);
+std::string ToSvg(const std::vector<Sample>& runs, int payload_mib);
 
 // `document` with what is between the lines <!-- blackout --> and <!-- end of blackout -->
 // replaced; fails if they are not there.
