@@ -34,6 +34,7 @@ many hours. What the output directory has from an earlier run is not run again.
   --memory MIB         of the machine (6144); a quarter is the crash reservation
   --minutes N          start no hop after so long
   --output DIRECTORY   blackout.csv, .md and .svg go there (build/blackout)
+  --fresh              forget what is there from an earlier run
   --docs               put them into docs/performance.md and docs/ as well
   --render             run nothing, only write these from the CSV
 )";
@@ -44,6 +45,7 @@ struct Options {
   int memory_mib = 6144;
   double minutes = 0;  // 0: no limit
   std::filesystem::path output = std::filesystem::path(KHOP_SOURCE) / "build/blackout";
+  bool fresh = false;
   bool docs = false;
   bool render = false;
 };
@@ -84,6 +86,7 @@ bool ParseOptions(int argc, char** argv, Options& options) {
     kMemory,
     kMinutes,
     kOutput,
+    kFresh,
     kDocs,
     kRender
   };
@@ -96,6 +99,7 @@ bool ParseOptions(int argc, char** argv, Options& options) {
                                     {"memory", required_argument, nullptr, kMemory},
                                     {"minutes", required_argument, nullptr, kMinutes},
                                     {"output", required_argument, nullptr, kOutput},
+                                    {"fresh", no_argument, nullptr, kFresh},
                                     {"docs", no_argument, nullptr, kDocs},
                                     {"render", no_argument, nullptr, kRender},
                                     {nullptr, 0, nullptr, 0}};
@@ -137,6 +141,9 @@ bool ParseOptions(int argc, char** argv, Options& options) {
       }
       case kOutput:
         options.output = value;
+        break;
+      case kFresh:
+        options.fresh = true;
         break;
       case kDocs:
         options.docs = true;
@@ -202,7 +209,7 @@ class Bench {
   std::filesystem::path CsvPath() const { return options_.output / "blackout.csv"; }
 
   lab::Result<void> ReadRuns() {
-    if (!std::filesystem::exists(CsvPath())) return {};
+    if (options_.fresh || !std::filesystem::exists(CsvPath())) return {};
     const auto text = ReadFile(CsvPath());
     if (!text) return std::unexpected(text.error());
     auto runs = FromCsv(*text);

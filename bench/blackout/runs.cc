@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kHeader =
     "kernel,loader,route,verify,initrd_mib,repetition,blackout,shutdown,relocator,load,load_idle,"
-    "peak_bytes,"
+    "peak_bytes,any_image_bytes,"
     "payload_bytes,copied_by_kernel,kernel_mmu,copied_by_khop,khop_mmu,verified_bytes,setup";
 
 std::vector<std::string> Split(const std::string& line) {
@@ -42,9 +42,9 @@ std::string ToCsv(const std::vector<Sample>& runs) {
     out << r.what.kernel << ',' << r.what.way.loader << ',' << r.what.way.route << ','
         << r.what.way.verify << ',' << r.what.payload_mib << ',' << r.repetition << ','
         << r.blackout << ',' << r.shutdown << ',' << r.relocator << ',' << r.load << ','
-        << r.load_idle << ',' << r.peak << ',' << r.payload << ',' << r.by_kernel << ','
-        << Flag(r.kernel_mmu) << ',' << r.by_khop << ',' << Flag(r.khop_mmu) << ',' << r.verified
-        << ',' << r.setup << '\n';
+        << r.load_idle << ',' << r.peak << ',' << r.any_image << ',' << r.payload << ','
+        << r.by_kernel << ',' << Flag(r.kernel_mmu) << ',' << r.by_khop << ',' << Flag(r.khop_mmu)
+        << ',' << r.verified << ',' << r.setup << '\n';
   }
   return out.str();
 }
@@ -58,16 +58,17 @@ lab::Result<std::vector<Sample>> FromCsv(const std::string& text) {
   while (std::getline(in, line)) {
     const std::vector<std::string> f = Split(line);
     Sample r;
-    if (f.size() != 19 || !Parse(f[4], r.what.payload_mib) || !Parse(f[5], r.repetition) ||
+    if (f.size() != 20 || !Parse(f[4], r.what.payload_mib) || !Parse(f[5], r.repetition) ||
         !Parse(f[6], r.blackout) || !Parse(f[7], r.shutdown) || !Parse(f[8], r.relocator) ||
         !Parse(f[9], r.load) || !Parse(f[10], r.load_idle) || !Parse(f[11], r.peak) ||
-        !Parse(f[12], r.payload) || !Parse(f[13], r.by_kernel) || !ParseFlag(f[14], r.kernel_mmu) ||
-        !Parse(f[15], r.by_khop) || !ParseFlag(f[16], r.khop_mmu) || !Parse(f[17], r.verified)) {
+        !Parse(f[12], r.any_image) || !Parse(f[13], r.payload) || !Parse(f[14], r.by_kernel) ||
+        !ParseFlag(f[15], r.kernel_mmu) || !Parse(f[16], r.by_khop) ||
+        !ParseFlag(f[17], r.khop_mmu) || !Parse(f[18], r.verified)) {
       return lab::Fail("cannot read \"" + line + "\"");
     }
     r.what.kernel = f[0];
     r.what.way = {f[1], f[2], f[3]};
-    r.setup = f[18];
+    r.setup = f[19];
     runs.push_back(std::move(r));
   }
   return runs;

@@ -25,7 +25,8 @@ namespace khop::lab {
 namespace {
 
 constexpr int kRebootKexec = 0x45584543;  // LINUX_REBOOT_CMD_KEXEC
-constexpr const char* kSaid = "/tmp/measured";
+constexpr const char* kOutput = "/tmp/measured";
+constexpr const char* kErrors = "/tmp/measured.errors";
 constexpr long kSampleNanoseconds = 2'000'000;
 
 int Complain(const char* what) {
@@ -49,21 +50,23 @@ uint64_t CounterHz() {
 pid_t StartCommand(char** command) {
   const pid_t pid = fork();
   if (pid != 0) return pid;
-  const int said = open(kSaid, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (said < 0) _exit(126);
-  dup2(said, STDOUT_FILENO);
-  dup2(said, STDERR_FILENO);
+  constexpr int kNew = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+  const int output = open(kOutput, kNew, 0600);
+  const int errors = open(kErrors, kNew, 0600);
+  if (output < 0 || errors < 0) _exit(126);
+  dup2(output, STDOUT_FILENO);
+  dup2(errors, STDERR_FILENO);
   execvp(command[0], command);
   _exit(127);
 }
 
-// The exit code, after what the command said if it is not 0.
+// The exit code, after the command's errors if it is not 0.
 int End(int status) {
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (code != 0) {
-    std::ifstream said(kSaid);
+    std::ifstream errors(kErrors);
     std::ostringstream text;
-    text << said.rdbuf();
+    text << errors.rdbuf();
     fputs(text.str().c_str(), stderr);
   }
   return code;

@@ -11,7 +11,7 @@ int RebootAtACount();
 // Where the kernel's log has 0.000000: "zero COUNT", and within how many ticks that is right.
 int PrintZero();
 
-// Runs a command and prints "ticks COUNT idle COUNT" of it.
+// Runs a command, its output in /tmp/measured, and prints "ticks COUNT idle COUNT" of it.
 int CountCommand(char** command);
 
 // Runs a command and prints "peak BYTES": the most memory that was taken at any moment of it,
