@@ -21,10 +21,6 @@ std::string WhyNot(const Way& way) {
     return "the running kernel holds the payload, where user space cannot read it: the relocator "
            "verifies as with sha256";
   }
-  if (way.verify == "early" && way.route == "reserved") {
-    return "the payload lies in the crash reservation, which user space cannot read: the relocator "
-           "verifies as with sha256";
-  }
   return "";
 }
 

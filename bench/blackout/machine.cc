@@ -134,9 +134,10 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
   if (!found) return std::unexpected(found.error());
   made.kernel_ = *found;
   made.image_size_ = ImageSize(found->image);
-  made.command_line_ =
-      "console=ttyAMA0 khop_lab.nodigest crashkernel=" + std::to_string(options.memory_mib / 4) +
-      "M";
+  // nokaslr: kexec-tools gives the next kernel no seed, khop does, and what the kernel does with it
+  // differs from hop to hop.
+  made.command_line_ = "console=ttyAMA0 nokaslr khop_lab.nodigest crashkernel=" +
+                       std::to_string(options.memory_mib / 4) + "M";
   const auto directory =
       lab::MakeRunDirectory("blackout-" + kernel + "-" + std::to_string(options.memory_mib));
   if (!directory) return std::unexpected(directory.error());
@@ -179,7 +180,7 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
 
 std::string HopMachine::SetupOf(const Way& way) const {
   return kernel_.release + "; " + (way.loader == "khop" ? "khop " + khop_ : kexec_tools_) + "; " +
-         std::to_string(options_.memory_mib) + " MiB; QEMU " + qemu_;
+         std::to_string(options_.memory_mib) + " MiB; nokaslr; QEMU " + qemu_;
 }
 
 Result<void> HopMachine::Start() {
