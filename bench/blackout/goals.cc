@@ -89,7 +89,7 @@ class Checker {
     const std::string share = Format("%.3f M of ", ours / 1e6) +
                               Format("%.1f M: 1/", others / 1e6) +
                               Format("%.1f", others / std::max(ours, 1.0)) +
-                              Format("; before the jump %.4f M", before / 1e6);
+                              Format("; before the jump %+.4f M", before / 1e6);
     Known(what, share, ours * least <= others);
   }
 
