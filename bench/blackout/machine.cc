@@ -278,9 +278,10 @@ Result<void> HopMachine::Load(const Case& what, Sample& run) {
 Result<void> HopMachine::CheckNext(const Case& what) {
   const std::string hop = "khop_bench.hop=" + std::to_string(hops_);
   const uint64_t padding = initrds_.at(what.payload_mib).padding;
-  return Done(running_->guest->Must("grep -q ' " + hop + "$' /proc/cmdline && test $(wc -c " +
-                                    "< /padding) = " + std::to_string(padding) +
-                                    " && rm /padding"));
+  return Done(running_->guest->Must("grep -q ' " + hop + "$' /proc/cmdline && test $(stat -c %s " +
+                                        "/padding) = " + std::to_string(padding) +
+                                        " && rm /padding",
+                                    kLong));
 }
 
 Result<Sample> HopMachine::Hop(const Case& what, int repetition) {
