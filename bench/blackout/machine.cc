@@ -134,10 +134,11 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
   if (!found) return std::unexpected(found.error());
   made.kernel_ = *found;
   made.image_size_ = ImageSize(found->image);
+  // A quarter would not be had again below 4 GiB beside a payload that lies in the first one.
   // nokaslr: kexec-tools gives the next kernel no seed, khop does, and what the kernel does with it
   // differs from hop to hop.
   made.command_line_ = "console=ttyAMA0 nokaslr khop_lab.nodigest crashkernel=" +
-                       std::to_string(options.memory_mib / 4) + "M";
+                       std::to_string(options.memory_mib / 5) + "M";
   const auto directory =
       lab::MakeRunDirectory("blackout-" + kernel + "-" + std::to_string(options.memory_mib));
   if (!directory) return std::unexpected(directory.error());
@@ -278,10 +279,11 @@ Result<void> HopMachine::Load(const Case& what, Sample& run) {
 Result<void> HopMachine::CheckNext(const Case& what) {
   const std::string hop = "khop_bench.hop=" + std::to_string(hops_);
   const uint64_t padding = initrds_.at(what.payload_mib).padding;
-  return Done(running_->guest->Must("grep -q ' " + hop + "$' /proc/cmdline && test $(stat -c %s " +
-                                        "/padding) = " + std::to_string(padding) +
-                                        " && rm /padding",
-                                    kLong));
+  return Done(
+      running_->guest->Must("grep -q ' " + hop + "$' /proc/cmdline && test $(stat -c %s " +
+                                "/padding) = " + std::to_string(padding) +
+                                " && rm /padding && test $(cat /sys/kernel/kexec_crash_size) != 0",
+                            kLong));
 }
 
 Result<Sample> HopMachine::Hop(const Case& what, int repetition) {

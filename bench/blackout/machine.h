@@ -19,7 +19,7 @@ namespace khop::bench {
 
 struct MachineOptions {
   std::vector<int> payloads;  // MiB; there is an initrd of each
-  int memory_mib = 6144;      // a quarter of it is the crash reservation
+  int memory_mib = 6144;      // a fifth of it is the crash reservation
 };
 
 class HopMachine {

@@ -31,7 +31,7 @@ many hours. What the output directory has from an earlier run is not run again.
   --routes LIST        of in-place,reserved,gather,kernel
   --verify LIST        of sha256,crc32c,none,early
   --repetitions N      of each (3)
-  --memory MIB         of the machine (6144); a quarter is the crash reservation
+  --memory MIB         of the machine (6144); a fifth is the crash reservation
   --minutes N          start no hop after so long
   --output DIRECTORY   blackout.csv, .md and .svg go there (build/blackout)
   --fresh              forget what is there from an earlier run
