@@ -135,10 +135,9 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
   made.kernel_ = *found;
   made.image_size_ = ImageSize(found->image);
   // A quarter would not be had again below 4 GiB beside a payload that lies in the first one.
-  // nokaslr: kexec-tools gives the next kernel no seed, khop does, and what the kernel does with it
-  // differs from hop to hop.
-  made.command_line_ = "console=ttyAMA0 nokaslr khop_lab.nodigest crashkernel=" +
-                       std::to_string(options.memory_mib / 5) + "M";
+  made.command_line_ =
+      "console=ttyAMA0 khop_lab.nodigest crashkernel=" + std::to_string(options.memory_mib / 5) +
+      "M";
   const auto directory =
       lab::MakeRunDirectory("blackout-" + kernel + "-" + std::to_string(options.memory_mib));
   if (!directory) return std::unexpected(directory.error());
@@ -181,7 +180,7 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
 
 std::string HopMachine::SetupOf(const Way& way) const {
   return kernel_.release + "; " + (way.loader == "khop" ? "khop " + khop_ : kexec_tools_) + "; " +
-         std::to_string(options_.memory_mib) + " MiB; nokaslr; QEMU " + qemu_;
+         std::to_string(options_.memory_mib) + " MiB; QEMU " + qemu_;
 }
 
 Result<void> HopMachine::Start() {
