@@ -9,12 +9,17 @@ namespace khop::digest::internal {
 
 namespace {
 
-// One load of two words (LDP): said so, as -mstrict-align keeps two apart.
-__extension__ using Pair [[gnu::may_alias]] = unsigned __int128;
-
-[[gnu::always_inline]] inline uint32_t Step(uint32_t crc, const std::byte* aligned) {
-  const Pair pair = *reinterpret_cast<const Pair*>(aligned);
-  return __crc32cd(__crc32cd(crc, static_cast<uint64_t>(pair)), static_cast<uint64_t>(pair >> 64));
+// One load of two words. In assembly, as -mstrict-align keeps two loads apart, and compilers take a
+// load of 128 bits to pieces.
+template <size_t kAt>
+[[gnu::always_inline]] inline uint32_t Step(uint32_t crc, const std::byte* words) {
+  uint64_t low = 0;   // NOLINT(misc-const-correctness): the assembly writes it
+  uint64_t high = 0;  // NOLINT(misc-const-correctness)
+  using Bytes = std::byte[kAt + 16];
+  asm("ldp %0, %1, [%2, %3]"
+      : "=r"(low), "=r"(high)
+      : "r"(words), "i"(kAt), "m"(*reinterpret_cast<const Bytes*>(words)));
+  return __crc32cd(__crc32cd(crc, low), high);
 }
 
 constexpr size_t kAhead = 1024;  // bytes, as for the moves
@@ -30,8 +35,10 @@ uint32_t Crc32cWordsArmv8(uint32_t crc, const std::byte* words, size_t count) {
     --count;
   };
   for (; count >= 8; count -= 8, words += 64) {
-#pragma GCC unroll 4
-    for (size_t at = 0; at < 64; at += 16) crc = Step(crc, words + at);
+    crc = Step<0>(crc, words);
+    crc = Step<16>(crc, words);
+    crc = Step<32>(crc, words);
+    crc = Step<48>(crc, words);
   }
   while (count != 0) one();
   return crc;
@@ -44,12 +51,15 @@ ThreeCrcs Crc32cThreeArmv8(ThreeCrcs crcs, const std::byte* a, const std::byte* 
     __builtin_prefetch(a + kAhead, 0, 0);
     __builtin_prefetch(b + kAhead, 0, 0);
     __builtin_prefetch(c + kAhead, 0, 0);
-#pragma GCC unroll 4
-    for (size_t at = 0; at < 64; at += 16) {
-      x = Step(x, a + at);
-      y = Step(y, b + at);
-      z = Step(z, c + at);
-    }
+    const auto step = [&]<size_t kAt>() {
+      x = Step<kAt>(x, a);
+      y = Step<kAt>(y, b);
+      z = Step<kAt>(z, c);
+    };
+    step.operator()<0>();
+    step.operator()<16>();
+    step.operator()<32>();
+    step.operator()<48>();
   }
   return {x, y, z};
 }

@@ -20,6 +20,7 @@
 // - crash load|unload: the same of the crash image
 // - inject kill|ERRNO FIRST STEP COMMAND...: see inject.h
 // - name FILE MODEL: writes the running kernel's device tree with another model
+// - reboot, zero, count COMMAND..., peak COMMAND...: see measure.h
 #include <fcntl.h>
 #include <libfdt.h>
 #include <sys/file.h>
@@ -42,6 +43,7 @@
 #include "lab/guest/foreign_kexec.h"
 #include "lab/guest/fragment.h"
 #include "lab/guest/inject.h"
+#include "lab/guest/measure.h"
 
 namespace {
 
@@ -261,6 +263,18 @@ int main(int argc, char** argv) {
     return WriteTree(argv[2], [&](void* tree) {
       return fdt_setprop(tree, 0, "model", argv[3], static_cast<int>(strlen(argv[3])) + 1);
     });
+  }
+  if (verb == "reboot" && argc == 2) {
+    return khop::lab::RebootAtACount();
+  }
+  if (verb == "zero" && argc == 2) {
+    return khop::lab::PrintZero();
+  }
+  if (verb == "count" && argc > 2) {
+    return khop::lab::CountCommand(argv + 2);
+  }
+  if (verb == "peak" && argc > 2) {
+    return khop::lab::WatchMemory(argv + 2);
   }
   fprintf(stderr, "usage: see lab/guest/tool.cc\n");
   return 2;

@@ -150,6 +150,16 @@ Result<void> Initramfs::WriteEntries(archive* out, const std::filesystem::path& 
   return {};
 }
 
+Result<void> Initramfs::WritePacked(const std::filesystem::path& path) const {
+  const std::unique_ptr<archive, FreeArchive> out(archive_write_new());
+  archive_write_set_format_cpio_newc(out.get());
+  archive_write_add_filter_gzip(out.get());
+  archive_write_set_filter_option(out.get(), "gzip", "timestamp", nullptr);
+  archive_write_set_bytes_in_last_block(out.get(), 1);
+  std::map<std::string, std::string> digests;
+  return WriteEntries(out.get(), path, &digests);
+}
+
 Result<void> Initramfs::WriteDisk(const std::filesystem::path& path) const {
   const std::unique_ptr<archive, FreeArchive> out(archive_write_new());
   archive_write_set_format_iso9660(out.get());

@@ -36,6 +36,8 @@ class Initramfs {
   void AddCharDevice(std::string path, unsigned major, unsigned minor, unsigned mode = 0600);
 
   Result<Written> Write(const std::filesystem::path& path) const;
+  // The same archive, compressed (gzip).
+  Result<void> WritePacked(const std::filesystem::path& path) const;
   // The same files as a disk (ISO 9660 with Rock Ridge names), for what does not fit into memory.
   Result<void> WriteDisk(const std::filesystem::path& path) const;
 

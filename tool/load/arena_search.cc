@@ -91,8 +91,9 @@ Result<void> Arena::Search(const system::MemoryMap& map, const Request& request,
                       std::to_string(*std::ranges::max_element(request.run_pages)) + " in a row",
                   "free memory, load soon after boot, or take --route gather");
     }
-    // Slowly at first, then so that the segments left reach the limit.
-    step = std::min(pages_left, std::max<uint64_t>({8, needed / 4, pages_left / segments_left}));
+    // Little at first, as every page beyond the need is one too many for a moment; then more and
+    // more, so that the segments left reach the limit.
+    step = std::min(pages_left, std::max<uint64_t>(4, pages_left >> (segments_left * 2 / 3)));
   }
   std::vector<Extent> wanted;
   for (const Extent& page : usable) {

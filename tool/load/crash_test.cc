@@ -48,6 +48,7 @@ std::string TestKcore() {
     segment.p_vaddr = virt;
     segment.p_paddr = phys;
     segment.p_memsz = size;
+    segment.p_offset = system::FakeSystem::kKcoreMemory + phys;
     Put(text, segment);
   }
   return text;
@@ -275,6 +276,56 @@ TEST_F(CrashTest, ReservedPutsThePayloadThereAndLeavesTheSlotEmpty) {
   system_.NewProcess();
   EXPECT_TRUE(*Unload(system_));
   EXPECT_EQ(machine_.Look(), clean_);
+}
+
+// The stamp, and the word that says that the payload was verified then.
+TEST_F(CrashTest, ReservedIsVerifiedEarlyWhereItCanBeRead) {
+  LoadOptions options = machine_.Options();
+  options.route = Route::kReserved;
+  options.early = true;
+  const auto plan = Load(system_, options, NoProgress);
+  ASSERT_TRUE(plan) << plan.error().message;
+  const auto words = [&] {
+    std::array<uint64_t, 2> both;
+    memcpy(both.data(), system_.PhysicalBytes(Find(plan->segments, "stamp").start), sizeof(both));
+    return both;
+  };
+  using Words = std::array<uint64_t, 2>;
+  system_.counter = 4711;
+  ASSERT_TRUE(TryExec());
+  EXPECT_EQ(words(), (Words{4711, handoff::EarlyWord(4711)}));
+  EXPECT_THAT(report::RenderText(Status()), testing::HasSubstr("every digest is that of the load"));
+
+  // A bit of the initrd's end has flipped: refused, and the word is taken back.
+  const report::Segment& initrd = Find(plan->segments, "initrd");
+  const uint64_t last = initrd.start + initrd.size - 1;
+  std::byte& byte = system_.reserved_memory[AlignDown(last, 4096)][last % 4096];
+  byte ^= std::byte{1};
+  EXPECT_EQ(TryExec().error().code, ExitCode::kArenaGone);
+  EXPECT_EQ(words(), (Words{0, 0}));
+  EXPECT_FALSE(report::Ready(Status()));
+  byte ^= std::byte{1};
+
+  // Where nobody can read it the relocator verifies, and there is no word.
+  system_.Remove("/proc/kcore");
+  ASSERT_TRUE(TryExec());
+  EXPECT_EQ(words(), (Words{4711, 0}));
+}
+
+// The kernel does not map the reservation while a crash kernel is in it.
+TEST_F(CrashTest, BesideACrashKernelTheRelocatorVerifies) {
+  LoadOptions options = machine_.Options();
+  options.route = Route::kReserved;
+  options.early = true;
+  ASSERT_TRUE(TryLoadCrash());
+  system_.NewProcess();
+  const auto plan = Load(system_, options, NoProgress);
+  ASSERT_TRUE(plan) << plan.error().message;
+  system_.counter = 4711;
+  ASSERT_TRUE(TryExec());
+  std::array<uint64_t, 2> words;
+  memcpy(words.data(), system_.PhysicalBytes(Find(plan->segments, "stamp").start), sizeof(words));
+  EXPECT_EQ(words, (std::array<uint64_t, 2>{4711, 0}));
 }
 
 TEST_F(CrashTest, APanicStartsTheCaptureKernel) {

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <optional>
 
+#include "tool/load/kcore.h"
+
 namespace khop::load {
 
 using system::File;
@@ -18,7 +20,6 @@ namespace {
 
 constexpr const char* kCpus = "/sys/devices/system/cpu";
 constexpr const char* kVmcoreinfo = "/sys/kernel/vmcoreinfo";
-constexpr const char* kKcore = "/proc/kcore";
 
 // A number of a sysfs file: `text` from `at` on; hexadecimal ones may have 0x before them.
 std::optional<uint64_t> NumberAt(std::string_view text, size_t at, int base) {
@@ -77,28 +78,13 @@ Result<PhysRange> ReadVmcoreinfo(System& system) {
   return PhysRange{{*start}, *size};
 }
 
-// The loadable segments of /proc/kcore whose physical address it tells: the linear map's and the
-// kernel image's.
 std::vector<DumpSource::Mapped> ReadKcore(System& system) {
   std::vector<DumpSource::Mapped> mapped;
   const auto file = File::Open(system, kKcore, OpenMode::kRead);
   if (!file) return mapped;
-  Elf64_Ehdr header;
-  const auto got = ReadFully(system, file->fd(), std::as_writable_bytes(std::span(&header, 1)), 0);
-  if (!got || *got != sizeof(header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(Elf64_Phdr)) {
-    return mapped;
+  for (const KcoreSegment& segment : ReadKcoreSegments(system, file->fd())) {
+    mapped.push_back({segment.range, segment.virt});
   }
-  std::vector<Elf64_Phdr> segments(header.e_phnum);
-  const auto bytes = std::as_writable_bytes(std::span(segments));
-  const auto read = ReadFully(system, file->fd(), bytes, header.e_phoff);
-  if (!read || *read != bytes.size()) return mapped;
-  for (const Elf64_Phdr& segment : segments) {
-    const bool known = segment.p_paddr != UINT64_MAX && segment.p_paddr != 0;
-    if (segment.p_type != PT_LOAD || !known) continue;
-    mapped.push_back({{{segment.p_paddr}, segment.p_memsz}, segment.p_vaddr});
-  }
-  std::ranges::sort(mapped, {}, &DumpSource::Mapped::virt);
   return mapped;
 }
 

@@ -76,6 +76,11 @@ void AddReservedChecks(System& system, const State& state, report::Status& statu
   status.checks.push_back({"reservation", sound.has_value(),
                            sound ? "it covers the payload, and the crash slot is as khop left it"
                                  : Reason(sound.error())});
+  const auto contents = CheckReservedContents(system, *state.current);
+  if (contents && !*contents) return;
+  status.checks.push_back(
+      {"contents", contents.has_value(),
+       contents ? "every digest is that of the load" : Reason(contents.error())});
 }
 
 // Lockdown leaves alone what the kernel has checked itself.
@@ -347,9 +352,7 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   };
   if (const auto sound = look_again(); !sound) return sound;
   const Loaded& loaded = *session->state().current;
-  // The reservation cannot be mapped: CheckReserved() looked at what it could, and the relocator
-  // verifies the rest.
-  const bool early = loaded.plan.digest == "early" && !reserved;
+  bool seen = false;  // that the contents are those of the load
   const auto set_stamp = [&](uint64_t time, uint64_t word) {
     if (held) return;
     const PhysAddr at{session->state().current->stamp};
@@ -360,9 +363,16 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   };
   // Whatever an exec before this one has left is not of this one.
   set_stamp(0, 0);
-  if (!reserved && !held) {
+  if (reserved) {
+    const auto contents = CheckReservedContents(system, loaded);
+    if (!contents) return Forward(contents);
+    seen = *contents;
+  } else if (!held) {
     if (const auto contents = CheckContents(system, loaded, *arena); !contents) return contents;
+    seen = true;
   }
+  // What could not be looked at the relocator verifies.
+  const bool early = loaded.plan.digest == "early" && seen;
   if (orderly) {
     progress("asking systemd to shut down and jump");
     return AskSystemd(system, *session, leaving);

@@ -25,6 +25,17 @@ void FakeSystem::Reserve(PhysRange range) {
   iomem.insert(iomem.find('\n', iomem.find(" : System RAM")) + 1, line);
 }
 
+// As the kernel: it does not map the reservation while a crash image is in it.
+size_t FakeSystem::ReadReserved(std::span<std::byte> buffer, uint64_t address) const {
+  for (std::byte& byte : buffer) {
+    const auto page = reserved_memory.find(AlignDown(address, page_size));
+    byte =
+        crash || page == reserved_memory.end() ? std::byte{0} : page->second[address % page_size];
+    ++address;
+  }
+  return buffer.size();
+}
+
 SysResult<void> FakeSystem::KexecLoadCrash(PhysAddr entry, std::span<const KexecSegment> segments) {
   if (const int error = Trouble("KexecLoadCrash")) return Err(error);
   if (kexec_error != 0) return Err(kexec_error);

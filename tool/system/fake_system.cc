@@ -304,6 +304,9 @@ SysResult<size_t> FakeSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64
   const auto& open = open_[fd];
   if (open.path == kPagemap) return ReadPagemap(buffer, offset);
   if (open.path == kPageFlags) return ReadPageFlags(buffer, offset);
+  if (open.path == "/proc/kcore" && offset >= kKcoreMemory) {
+    return ReadReserved(buffer, offset - kKcoreMemory);
+  }
   // Large files are not copied for each read.
   const std::string made = IsMade(open.path) ? Contents(open.path) : "";
   const std::string& text = IsMade(open.path) ? made : files_[open.path].text;

@@ -94,6 +94,8 @@ class FakeSystem final : public System {
   };
   std::unique_ptr<CrashImage> crash;
   std::map<uint64_t, std::vector<std::byte>> reserved_memory;
+  // Where /proc/kcore, if the test sets it, has physical address 0: it reads as what is there.
+  static constexpr uint64_t kKcoreMemory = uint64_t{1} << 40;
   // Adds a range to what crashkernel= reserved.
   void Reserve(PhysRange range);
   int crash_error = 0;  // what every crash load fails with, once the image before is lost
@@ -221,6 +223,7 @@ class FakeSystem final : public System {
   std::string Contents(const std::string& path);
   SysResult<size_t> ReadPagemap(std::span<std::byte> buffer, uint64_t offset) const;
   SysResult<size_t> ReadPageFlags(std::span<std::byte> buffer, uint64_t offset) const;
+  size_t ReadReserved(std::span<std::byte> buffer, uint64_t address) const;
   const Segment* HolderOf(uint64_t address) const;
   Segment* SegmentAt(const std::byte* address);
   void FreePage(uint64_t& page, uint64_t size);

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+#include "lab/guest/measure.h"
+
+#include <fcntl.h>
+#include <sys/reboot.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+namespace khop::lab {
+namespace {
+
+constexpr int kRebootKexec = 0x45584543;  // LINUX_REBOOT_CMD_KEXEC
+constexpr const char* kOutput = "/tmp/measured";
+constexpr const char* kErrors = "/tmp/measured.errors";
+constexpr long kSampleNanoseconds = 2'000'000;
+
+int Complain(const char* what) {
+  fprintf(stderr, "khop-guest-tool: %s: %s\n", what, strerror(errno));
+  return 1;
+}
+
+// The isb keeps the read from being done early (Arm ARM D12.1.2).
+uint64_t Counter() {
+  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
+  asm volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(value)::"memory");
+  return value;
+}
+
+uint64_t CounterHz() {
+  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
+  asm volatile("mrs %0, cntfrq_el0" : "=r"(value));
+  return value;
+}
+
+pid_t StartCommand(char** command) {
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  constexpr int kNew = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+  const int output = open(kOutput, kNew, 0600);
+  const int errors = open(kErrors, kNew, 0600);
+  if (output < 0 || errors < 0) _exit(126);
+  dup2(output, STDOUT_FILENO);
+  dup2(errors, STDERR_FILENO);
+  execvp(command[0], command);
+  _exit(127);
+}
+
+// The exit code, after the command's errors if it is not 0.
+int End(int status) {
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (code != 0) {
+    std::ifstream errors(kErrors);
+    std::ostringstream text;
+    text << errors.rdbuf();
+    fputs(text.str().c_str(), stderr);
+  }
+  return code;
+}
+
+// Of one CPU, in the kernel's ticks of 10 ms.
+uint64_t IdleCentiseconds() {
+  std::ifstream stat("/proc/stat");
+  std::string cpu;
+  uint64_t user = 0;
+  uint64_t nice = 0;
+  uint64_t system = 0;
+  uint64_t idle = 0;
+  uint64_t iowait = 0;
+  stat >> cpu >> user >> nice >> system >> idle >> iowait;
+  return idle + iowait;
+}
+
+// Memory that is in use and could not be had by dropping caches, KiB.
+int64_t UsedKib() {
+  int64_t used = 0;
+  std::ifstream memory("/proc/meminfo");
+  std::string key;
+  for (std::string line; std::getline(memory, line);) {
+    char name[64];
+    int64_t kib = 0;
+    if (sscanf(line.c_str(), "%63[^:]: %" SCNd64, name, &kib) != 2) continue;
+    const std::string_view field(name);
+    if (field == "MemTotal" || field == "Shmem") used += kib;
+    if (field == "MemFree" || field == "Buffers" || field == "Cached" || field == "SReclaimable") {
+      used -= kib;
+    }
+  }
+  // Free pages that a CPU keeps for itself are not in MemFree.
+  const int64_t page_kib = sysconf(_SC_PAGESIZE) / 1024;
+  std::ifstream zones("/proc/zoneinfo");
+  for (std::string word; zones >> word;) {
+    int64_t count = 0;
+    if (word == "count:" && zones >> count) used -= count * page_kib;
+  }
+  return used;
+}
+
+}  // namespace
+
+int RebootAtACount() {
+  constexpr uint64_t kFromNow = 1 << 20;  // ticks; long enough for what is printed to be sent
+  sync();
+  const uint64_t when = Counter() + kFromNow;
+  printf("rebooting at %" PRIu64 "\n", when);
+  fflush(stdout);
+  tcdrain(STDOUT_FILENO);
+  while (Counter() < when) {
+  }
+  reboot(kRebootKexec);
+  return Complain("reboot");
+}
+
+int PrintZero() {
+  const int log = open("/dev/kmsg", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (log < 0 || lseek(log, 0, SEEK_END) < 0) return Complain("/dev/kmsg");
+  std::ofstream("/proc/sys/kernel/printk_devkmsg") << "on\n";  // no line is dropped
+  const uint64_t hz = CounterHz();
+  // Each line has a time in whole microseconds and two counts around it; together they leave little
+  // room. It is a line of the lowest level, which goes to no console.
+  uint64_t earliest = 0;
+  uint64_t latest = ~uint64_t{0};
+  constexpr std::string_view kLine = "<7>khop-guest-tool: what time is it?\n";
+  for (int i = 0; i < 256; ++i) {
+    const uint64_t before = Counter();
+    if (write(log, kLine.data(), kLine.size()) < 0) return Complain("/dev/kmsg");
+    const uint64_t after = Counter();
+    std::array<char, 8192> record{};
+    uint64_t microseconds = 0;
+    // A record of somebody else's may come first.
+    for (;;) {
+      const ssize_t size = read(log, record.data(), record.size() - 1);
+      if (size <= 0) return Complain("/dev/kmsg");
+      record[static_cast<size_t>(size)] = 0;
+      if (strstr(record.data(), "what time is it?") == nullptr) continue;
+      if (sscanf(record.data(), "%*u,%*u,%" SCNu64, &microseconds) != 1) return 1;
+      break;
+    }
+    earliest = std::max(earliest, before - (microseconds + 1) * hz / 1'000'000);
+    latest = std::min(latest, after - microseconds * hz / 1'000'000);
+  }
+  if (latest < earliest) {
+    fprintf(stderr, "khop-guest-tool: the log's clock and the counter do not fit together\n");
+    return 1;
+  }
+  printf("zero %" PRIu64 " within %" PRIu64 "\n", (earliest + latest) / 2,
+         (latest - earliest + 1) / 2);
+  return 0;
+}
+
+int CountCommand(char** command) {
+  const uint64_t idle = IdleCentiseconds();
+  const uint64_t start = Counter();
+  const pid_t pid = StartCommand(command);
+  if (pid < 0) return Complain("fork");
+  int status = 0;
+  while (waitpid(pid, &status, 0) != pid) {
+  }
+  const uint64_t end = Counter();
+  printf("ticks %" PRIu64 " idle %" PRIu64 "\n", end - start,
+         (IdleCentiseconds() - idle) * CounterHz() / 100);
+  return End(status);
+}
+
+int WatchMemory(char** command) {
+  const int64_t before = UsedKib();
+  int64_t most = before;
+  const pid_t pid = StartCommand(command);
+  if (pid < 0) return Complain("fork");
+  int status = 0;
+  while (waitpid(pid, &status, WNOHANG) == 0) {
+    most = std::max(most, UsedKib());
+    const timespec pause = {.tv_sec = 0, .tv_nsec = kSampleNanoseconds};
+    nanosleep(&pause, nullptr);
+  }
+  most = std::max(most, UsedKib());
+  printf("peak %" PRId64 "\n", (most - before) * 1024);
+  return End(status);
+}
+
+}  // namespace khop::lab
