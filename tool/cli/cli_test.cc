@@ -99,6 +99,14 @@ TEST(ParseTest, EmptyAndAbsentCommandLinesDiffer) {
   EXPECT_FALSE(ParseOne({"load", "K"}).load.command_line.has_value());
 }
 
+// An option takes one value: the kernel may follow any of them.
+TEST(ParseTest, TheKernelMayComeLast) {
+  for (const char* const option : {"--cmdline", "--append", "--dtb", "--dtbo", "--initrd"}) {
+    const Command command = ParseOne({"load", option, "x", "K"});
+    EXPECT_EQ(command.load.kernel, "K") << option;
+  }
+}
+
 TEST(ParseTest, UsageErrors) {
   const std::vector<std::vector<std::string>> cases = {
       {"load", "K", "L"},

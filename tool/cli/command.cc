@@ -104,12 +104,10 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments) {
       ->excludes(kernel);
   verb->add_option("--config", options.configuration, "take this configuration of a FIT")
       ->type_name("NAME");
-  // Each option takes one value, so that a file after it is never taken for another.
   verb->add_option("--initrd", options.initrds,
                    "an initrd; give it again for more, the kernel sees them as one")
       ->type_size(1)
       ->expected(1)
-      ->allow_extra_args(false)
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   auto* const line =
@@ -128,7 +126,6 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments) {
   verb->add_option("--dtbo", options.dtbos, "apply this overlay; give it again for more")
       ->type_size(1)
       ->expected(1)
-      ->allow_extra_args(false)
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--route", arguments.route,
@@ -156,7 +153,6 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments) {
   verb->add_option("--crash-initrd", arguments.crash_initrds, "its initrd")
       ->type_size(1)
       ->expected(1)
-      ->allow_extra_args(false)
       ->type_name("FILE")
       ->needs(crash_kernel)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -252,6 +248,10 @@ void AddAll(CLI::App& app, Arguments& arguments) {
                      "Do what kexec-tools' kexec does with the same options: khop kexec -h");
   AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
       ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
+  // Each option takes one value, so that a file after it is never taken for another.
+  for (CLI::App* const verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    for (CLI::Option* const option : verb->get_options()) option->allow_extra_args(false);
+  }
 }
 
 constexpr const char* kAbout = "khop replaces the running arm64 Linux kernel by another one";
