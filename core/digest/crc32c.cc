@@ -61,7 +61,7 @@ consteval Powers MakePowers() {
 constexpr Powers kPowers = MakePowers();
 
 // From here on three streams: joining them costs some 2000 instructions.
-constexpr size_t kManyWords = 8192;
+[[maybe_unused]] constexpr size_t kManyWords = 8192;
 
 uint32_t Words(uint32_t crc, const std::byte* words, size_t count, DigestFeatures features) {
 #if defined(__aarch64__)

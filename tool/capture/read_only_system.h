@@ -57,6 +57,7 @@ class ReadOnlySystem : public system::System {
   uint64_t Counter() override { return 0; }
   unsigned CpuCount() override { return 1; }
   void CleanToPoc(const std::byte* /*address*/, uint64_t /*size*/) override {}
+  void Wipe(std::span<std::byte> /*bytes*/) override {}
   system::SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
 
  protected:

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
@@ -95,6 +96,41 @@ TEST_F(SeeTest, GatherHasAForecastToo) {
   EXPECT_NE(plan["entry"], 0);
   EXPECT_GT(plan["control"]["table_bytes"], 0);
   EXPECT_EQ(plan["costs"][0]["name"], "shutdown");
+}
+
+// What a forecast says and the load then does.
+TEST_F(SeeTest, TheOtherRoutesHaveForecastsToo) {
+  machine_.system.Reserve({{0x60000000}, uint64_t{64} << 20});
+  for (const std::string route : {"reserved", "kernel"}) {
+    SCOPED_TRACE(route);
+    const Outcome planned = Khop({"plan", "/boot/Image", "--route", route, "--json"});
+    ASSERT_EQ(planned.code, 0) << planned.err;
+    const json plan = json::parse(planned.out);
+    EXPECT_EQ(plan["addresses"], "forecast");
+    const Outcome loaded = Khop({"load", "/boot/Image", "--route", route, "--json"});
+    ASSERT_EQ(loaded.code, 0) << loaded.err;
+    const json held = json::parse(loaded.out);
+    for (const json& segment : held["segments"]) {
+      if (segment["name"] == "stamp") continue;
+      const auto same = std::ranges::find_if(plan["segments"], [&](const json& forecast) {
+        return forecast["name"] == segment["name"];
+      });
+      ASSERT_NE(same, plan["segments"].end()) << segment;
+      EXPECT_EQ((*same)["start"], segment["start"]) << segment;
+    }
+    ASSERT_EQ(Khop({"unload"}).code, 0);
+  }
+}
+
+TEST_F(SeeTest, TheProbeTellsAboutKexecFileLoad) {
+  const auto verdict = [&] {
+    const json said = json::parse(Khop({"doctor", "--json"}).out);
+    for (const json& route : said["routes"]) {
+      if (route["route"] == "file") return route["verdict"].get<std::string>();
+    }
+    return std::string();
+  };
+  EXPECT_EQ(verdict(), "no");
 }
 
 TEST_F(SeeTest, DoctorHereAndThere) {

@@ -5,6 +5,7 @@
 
 #include "tool/doctor/checks.h"
 #include "tool/system/huge_pages.h"
+#include "tool/system/kexec_state.h"
 
 namespace khop::doctor {
 
@@ -56,6 +57,10 @@ RouteVerdict Reserved(const Machine& machine) {
 }
 
 RouteVerdict File(const Machine& machine) {
+  const auto checked = system::CheckKexecFile(machine.system);
+  if (!checked && checked.error().code == ExitCode::kKexecFileNotBuilt) {
+    return {"file", Verdict::kNo, "the kernel has no kexec_file_load"};
+  }
   const auto has = HasKexecFileLoad(machine.system);
   if (!has) return {"file", Verdict::kUnknown, "the kernel's configuration cannot be read"};
   return {"file", *has ? Verdict::kYes : Verdict::kNo,

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 namespace khop::load {
@@ -207,7 +206,7 @@ std::span<const std::byte> Arena::Staged(PhysAddr destination) const {
 
 void Arena::Wipe() const {
   for (const Extent& run : InOrderOfSegments(extents())) {
-    if (mappings_[run.segment] != nullptr) explicit_bzero(Mapped(run), run.size);
+    if (mappings_[run.segment] != nullptr) system_->Wipe({Mapped(run), run.size});
   }
 }
 

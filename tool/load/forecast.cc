@@ -98,6 +98,17 @@ std::vector<system::PageRun> LookAtPages(System& system, const Prepared& prepare
   return {};
 }
 
+std::optional<PhysAddr> ForecastHugePages(System& system, const Prepared& prepared, uint64_t count,
+                                          report::Plan& plan) {
+  const auto pages = LookAtPages(system, prepared, plan);
+  const std::vector<uint64_t> wanted = {count};
+  for (const PageUse other : {PageUse::kFree, PageUse::kMovable}) {
+    const auto runs = FindRuns(HugePages(Of(pages, PageUse::kFree, other)), wanted);
+    if (runs) return runs->front();
+  }
+  return std::nullopt;
+}
+
 Result<void> CheckAvailable(System& system, uint64_t needed) {
   if (const auto shm = system::CheckSharedMemory(system, needed); !shm) return Forward(shm);
   const auto available = system::MemAvailable(system);

@@ -19,6 +19,11 @@ std::vector<system::PageRun> LookAtPages(system::System& system, const Prepared&
 // Whether so much memory may be taken. Errors: kNoMemory, kMemoryLimit, kUnsafeSystem.
 Result<void> CheckAvailable(system::System& system, uint64_t needed);
 
+// Where the kernel may give so many pages of 2 MiB in a row; nothing if that cannot be seen, or if
+// there are none.
+std::optional<PhysAddr> ForecastHugePages(system::System& system, const Prepared& prepared,
+                                          uint64_t count, report::Plan& plan);
+
 // The places of a plan if `placed` is where everything goes.
 Result<void> AddForecast(system::System& system, const LoadOptions& options,
                          const Prepared& prepared, Placed placed, report::Plan& plan);

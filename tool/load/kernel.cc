@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "tool/load/fill.h"
+#include "tool/load/forecast.h"
 #include "tool/load/held.h"
 #include "tool/load/routes.h"
 #include "tool/system/huge_pages.h"
@@ -85,6 +86,20 @@ std::vector<PhysAddr> Places(const Prepared& prepared) {
   return pages;
 }
 
+Result<Placed> Place(const Prepared& prepared, const LoadOptions& options, uint64_t granule) {
+  const auto runs = FindRuns(Places(prepared), prepared.shape.run_pages);
+  if (!runs) {
+    return Fail(ExitCode::kNoContiguousMemory, "places for the next kernel",
+                "memory that is not reserved has no such long run within 32 GiB",
+                "take a smaller initrd, or another route");
+  }
+  Placed placed =
+      PlaceInRuns(prepared.shape, prepared.sizes, granule, options.mmu != MmuMode::kOff, *runs);
+  // Nobody could write the time of the reboot into the kernel's copy.
+  placed.stamp = PhysAddr{0};
+  return placed;
+}
+
 // Memory that the files are read into; not cleared first.
 struct Buffer {
   explicit Buffer(uint64_t size)
@@ -114,8 +129,12 @@ Result<void> PlanByKernel(System& system, const LoadOptions& options, const Prep
                           report::Plan& plan) {
   if (auto can = CheckOptions(options); !can) return can;
   if (auto memory = CheckMemory(system, prepared); !memory) return memory;
-  Describe(prepared, system.PageSize(), plan);
-  return {};
+  const uint64_t granule = system.PageSize();
+  Describe(prepared, granule, plan);
+  if (prepared.map.plain.empty()) return {};  // there is a note already
+  const auto placed = Place(prepared, options, granule);
+  if (!placed) return Forward(placed);
+  return AddForecast(system, options, prepared, *placed, plan);
 }
 
 Result<Held> BuildForKernel(System& system, const Session& session, const LoadOptions& options,
@@ -123,16 +142,9 @@ Result<Held> BuildForKernel(System& system, const Session& session, const LoadOp
   if (const auto can = CheckOptions(options); !can) return Forward(can);
   if (const auto memory = CheckMemory(system, prepared); !memory) return Forward(memory);
   const uint64_t granule = system.PageSize();
-  const auto runs = FindRuns(Places(prepared), prepared.shape.run_pages);
-  if (!runs) {
-    return Fail(ExitCode::kNoContiguousMemory, "places for the next kernel",
-                "memory that is not reserved has no such long run within 32 GiB",
-                "take a smaller initrd, or another route");
-  }
-  Placed placed =
-      PlaceInRuns(prepared.shape, prepared.sizes, granule, options.mmu != MmuMode::kOff, *runs);
-  // Nobody could write the time of the reboot into the kernel's copy.
-  placed.stamp = PhysAddr{0};
+  const auto place = Place(prepared, options, granule);
+  if (!place) return Forward(place);
+  const Placed& placed = *place;
 
   progress("reading the kernel and the initrd");
   const auto kernel = std::make_shared<Buffer>(prepared.kernel.size);

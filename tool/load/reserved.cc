@@ -8,6 +8,7 @@
 
 #include "tool/load/crash.h"
 #include "tool/load/fill.h"
+#include "tool/load/forecast.h"
 #include "tool/load/routes.h"
 #include "tool/system/huge_pages.h"
 #include "tool/system/kexec_state.h"
@@ -55,6 +56,32 @@ Ranges PayloadOf(const State& state, uint64_t granule) {
   return Joined(std::move(ranges));
 }
 
+// `held`: whole pages outside the reservation, so that the relocator runs, and notices, whatever
+// another tool does to that.
+Placed Place(const PayloadPlaces& places, const PhysRange& held, const Prepared& prepared,
+             const LoadOptions& options, uint64_t granule) {
+  const uint64_t control_size = AlignUp(prepared.sizes.control_size, granule);
+  Placed placed{.image = places.image,
+                .initrd = places.initrd,
+                .dtb = places.dtb,
+                .stamp = held.start + control_size,
+                .control = {held.start, control_size},
+                .arena = {},
+                .moves = {},
+                .window = {},
+                .mmu = options.mmu != MmuMode::kOff};
+  Ranges destinations = PayloadRanges(places, prepared.sizes, prepared.kernel.size, granule);
+  destinations.push_back(held);
+  placed.arena = ArenaRanges(std::move(destinations), placed.control);
+  return placed;
+}
+
+// Of pages of 2 MiB, for the control area and the stamp.
+uint64_t HeldPages(const Prepared& prepared, uint64_t granule) {
+  return (AlignUp(prepared.sizes.control_size, granule) + granule + kHugePageSize - 1) /
+         kHugePageSize;
+}
+
 std::unexpected<Failure> TooSmall(const Reservation& reservation, const Prepared& prepared,
                                   bool beside_another) {
   const auto& sizes = prepared.sizes;
@@ -70,23 +97,28 @@ std::unexpected<Failure> TooSmall(const Reservation& reservation, const Prepared
 
 }  // namespace
 
-Result<void> PlanReserved(System& system, const LoadOptions& /*options*/, const Prepared& prepared,
+Result<void> PlanReserved(System& system, const LoadOptions& options, const Prepared& prepared,
                           report::Plan& plan) {
+  const uint64_t granule = system.PageSize();
   const auto map = system::ReadMemoryMap(system);
   if (!map) return Forward(map);
   const auto reservation = FindReservation(*map);
   if (!reservation) return Forward(reservation);
-  Room room(reservation->images, system.PageSize());
-  if (!TakePayload(room, prepared.sizes, prepared.kernel.size, prepared.bounds)) {
-    return TooSmall(*reservation, prepared, false);
-  }
+  Room room(reservation->images, granule);
+  const auto places = TakePayload(room, prepared.sizes, prepared.kernel.size, prepared.bounds);
+  if (!places) return TooSmall(*reservation, prepared, false);
   plan.route_reason = "crashkernel= reserved " + HumanBytes(reservation->images.size) + " at " +
                       Hex(reservation->images.start.value);
   plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
   if (system::CrashLoaded(system).value_or(false)) {
     plan.notes.emplace_back("a crash kernel is loaded: if it is not khop's, the load is refused");
   }
-  return {};
+  const uint64_t pages = HeldPages(prepared, granule);
+  const auto held = ForecastHugePages(system, prepared, pages, plan);
+  if (!held) return {};
+  const PhysRange control{*held, pages * kHugePageSize};
+  return AddForecast(system, options, prepared, Place(*places, control, prepared, options, granule),
+                     plan);
 }
 
 Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOptions& options,
@@ -136,10 +168,7 @@ Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOp
   const auto guard = room.Take({.size = end.size, .alignment = granule}, reservation->images);
   if (!guard) return TooSmall(*reservation, prepared, !current.empty());
 
-  // The control area and the stamp lie outside the reservation: whatever another tool does to that,
-  // the relocator runs, and notices.
-  const uint64_t control_size = AlignUp(prepared.sizes.control_size, granule);
-  const uint64_t pages = (control_size + granule + kHugePageSize - 1) / kHugePageSize;
+  const uint64_t pages = HeldPages(prepared, granule);
   const auto available = CheckBeforeTaking(system, session, pages * kHugePageSize);
   if (!available) return Forward(available);
   const int slot = session.FreeSlot();
@@ -154,18 +183,7 @@ Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOp
                     [&](const PoolRecords& pools) { return session.BeginBuild(slot, pools); });
   if (!arena) return Forward(arena);
   const PhysRange held{arena->runs().front(), pages * kHugePageSize};
-  Placed placed{.image = places->image,
-                .initrd = places->initrd,
-                .dtb = places->dtb,
-                .stamp = held.start + control_size,
-                .control = {held.start, control_size},
-                .arena = {},
-                .moves = {},
-                .window = {},
-                .mmu = options.mmu != MmuMode::kOff};
-  Ranges destinations = PayloadRanges(*places, prepared.sizes, prepared.kernel.size, granule);
-  destinations.push_back(held);
-  placed.arena = ArenaRanges(std::move(destinations), placed.control);
+  Placed placed = Place(*places, held, prepared, options, granule);
 
   const Arena staged = Arena::Stage(system, FileRanges(prepared, placed));
   auto filled = Fill(system, options, prepared, staged, placed, progress);

@@ -552,6 +552,10 @@ void FakeSystem::CleanToPoc(const std::byte* address, uint64_t size) {
   if (!dead()) cleaned[address] = size;
 }
 
+void FakeSystem::Wipe(std::span<std::byte> bytes) {
+  if (!dead()) std::ranges::fill(bytes, std::byte{0});
+}
+
 SysResult<void> FakeSystem::ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) {
   if (const int error = Trouble("ReadDeviceMemory")) return Err(error);
   const auto found = device_memory.find(address.value);

@@ -186,6 +186,7 @@ class FakeSystem final : public System {
   uint64_t Counter() override { return counter; }
   uint32_t DataCacheLine() override { return 64; }
   void CleanToPoc(const std::byte* address, uint64_t size) override;
+  void Wipe(std::span<std::byte> bytes) override;
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override { return 0; }

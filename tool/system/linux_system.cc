@@ -380,6 +380,8 @@ void LinuxSystem::CleanToPoc(const std::byte* address, uint64_t size) {
   el0::CleanToPoc(address, size);
 }
 
+void LinuxSystem::Wipe(std::span<std::byte> bytes) { explicit_bzero(bytes.data(), bytes.size()); }
+
 SysResult<std::string> LinuxSystem::KernelLog() {
   constexpr size_t kEnough = size_t{1} << 28;  // somebody may write faster than this reads
   const int fd = Retry([] { return open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC); });

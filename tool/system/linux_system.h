@@ -51,6 +51,7 @@ class LinuxSystem final : public System {
   uint64_t Counter() override;
   uint32_t DataCacheLine() override;
   void CleanToPoc(const std::byte* address, uint64_t size) override;
+  void Wipe(std::span<std::byte> bytes) override;
   SysResult<std::string> KernelLog() override;
   SysResult<void> ReadDeviceMemory(PhysAddr address, std::span<std::byte> out) override;
   uint64_t Hwcap() override;

@@ -158,6 +158,8 @@ class System {
   virtual uint32_t DataCacheLine() = 0;  // smallest, bytes: CTR_EL0.DminLine
   // Cleans and invalidates [address, address + size) to the point of coherency.
   virtual void CleanToPoc(const std::byte* address, uint64_t size) = 0;
+  // Overwrites them with zeros, whatever the compiler thinks of that.
+  virtual void Wipe(std::span<std::byte> bytes) = 0;
   // The records of /dev/kmsg that the kernel still has, as it gives them.
   virtual SysResult<std::string> KernelLog() = 0;
   // Bytes of physical memory that the kernel does not use as RAM (/dev/mem), read in words of 4
