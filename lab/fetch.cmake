@@ -11,9 +11,12 @@ if(NOT SET)
   set(SET base)
 endif()
 
-# What a guest needs to read a disk, and to find what was written before a reset.
+# What a guest needs to read a disk, a Debian root and a network, to find what was written before a reset,
+# and to be reset by a watchdog.
 set(guest_modules "")
-foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs reed_solomon ramoops)
+foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs reed_solomon ramoops
+    crc16 crc32c_generic libcrc32c mbcache jbd2 ext4 virtio_pci virtio_pci_modern_dev
+    virtio_pci_legacy_dev failover net_failover virtio_net i6300esb)
   list(APPEND guest_modules "*/kernel/*/${module}.ko*")
 endforeach()
 

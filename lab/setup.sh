@@ -35,6 +35,7 @@ nlohmann-json3-dev khop's --json
 libarchive-dev writes the initramfs of the lab's guests
 libssl-dev OpenSSL, the reference for khop's digests
 qemu-system-arm the machines of the lab
+e2fsprogs makes the disks of the lab's Debian machines
 debian-archive-keyring checks the signatures of the lab's kernels
 LIST
   case "$(uname -m)" in
@@ -61,6 +62,7 @@ lint_packages() {
   cat <<'LIST'
 clang-format-19 checks the layout of the sources
 clang-tidy-19 checks the sources for common mistakes
+cppcheck checks the sources for common mistakes
 git tells which files changed
 lintian checks the Debian packages
 LIST
