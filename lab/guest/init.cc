@@ -21,6 +21,7 @@
 #include <string_view>
 
 #include "lab/guest/protocol.h"
+#include "tool/system/el0.h"
 
 namespace khop::lab {
 namespace {
@@ -159,20 +160,6 @@ Answer Run(std::string id, const std::string& command) {
 
 std::string FirstWord(const std::string& text) { return text.substr(0, text.find_first_of(" \n")); }
 
-// The counter of the Arm generic timer; it runs on across a hop. The isb keeps the read from being
-// done early (Arm ARM D12.1.2).
-uint64_t ReadCounter() {
-  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
-  asm volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(value)::"memory");
-  return value;
-}
-
-uint64_t ReadCounterFrequency() {
-  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
-  asm volatile("mrs %0, cntfrq_el0" : "=r"(value));
-  return value;
-}
-
 // What this kernel is and what it was given, as "key value" lines.
 Answer Facts(std::string id) {
   Answer answer{.id = std::move(id), .code = 0, .text = ""};
@@ -216,8 +203,8 @@ Answer Facts(std::string id) {
     at = end == std::string::npos ? iomem.size() : end + 1;
   }
   // Last, for the driver compares the counter with the time at which it hears of it.
-  add("cntfrq", std::to_string(ReadCounterFrequency()));
-  add("cntvct", std::to_string(ReadCounter()));
+  add("cntfrq", std::to_string(system::el0::CounterFrequency()));
+  add("cntvct", std::to_string(system::el0::Counter()));
   return answer;
 }
 

@@ -21,30 +21,19 @@
 #include <string>
 #include <string_view>
 
+#include "tool/system/el0.h"
+
 namespace khop::lab {
 namespace {
 
 constexpr int kRebootKexec = 0x45584543;  // LINUX_REBOOT_CMD_KEXEC
 constexpr const char* kOutput = "/tmp/measured";
 constexpr const char* kErrors = "/tmp/measured.errors";
-constexpr long kSampleNanoseconds = 2'000'000;
+constexpr long kSampleNanoseconds = 2'000'000;  // NOLINT(google-runtime-int): as in timespec
 
 int Complain(const char* what) {
   fprintf(stderr, "khop-guest-tool: %s: %s\n", what, strerror(errno));
   return 1;
-}
-
-// The isb keeps the read from being done early (Arm ARM D12.1.2).
-uint64_t Counter() {
-  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
-  asm volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(value)::"memory");
-  return value;
-}
-
-uint64_t CounterHz() {
-  uint64_t value = 0;  // NOLINT(misc-const-correctness): the assembly writes it
-  asm volatile("mrs %0, cntfrq_el0" : "=r"(value));
-  return value;
 }
 
 pid_t StartCommand(char** command) {
@@ -64,7 +53,7 @@ pid_t StartCommand(char** command) {
 int End(int status) {
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (code != 0) {
-    std::ifstream errors(kErrors);
+    const std::ifstream errors(kErrors);
     std::ostringstream text;
     text << errors.rdbuf();
     fputs(text.str().c_str(), stderr);
@@ -89,7 +78,6 @@ uint64_t IdleCentiseconds() {
 int64_t UsedKib() {
   int64_t used = 0;
   std::ifstream memory("/proc/meminfo");
-  std::string key;
   for (std::string line; std::getline(memory, line);) {
     char name[64];
     int64_t kib = 0;
@@ -115,11 +103,11 @@ int64_t UsedKib() {
 int RebootAtACount() {
   constexpr uint64_t kFromNow = 1 << 20;  // ticks; long enough for what is printed to be sent
   sync();
-  const uint64_t when = Counter() + kFromNow;
+  const uint64_t when = system::el0::Counter() + kFromNow;
   printf("rebooting at %" PRIu64 "\n", when);
   fflush(stdout);
   tcdrain(STDOUT_FILENO);
-  while (Counter() < when) {
+  while (system::el0::Counter() < when) {
   }
   reboot(kRebootKexec);
   return Complain("reboot");
@@ -129,16 +117,16 @@ int PrintZero() {
   const int log = open("/dev/kmsg", O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (log < 0 || lseek(log, 0, SEEK_END) < 0) return Complain("/dev/kmsg");
   std::ofstream("/proc/sys/kernel/printk_devkmsg") << "on\n";  // no line is dropped
-  const uint64_t hz = CounterHz();
+  const uint64_t hz = system::el0::CounterFrequency();
   // Each line has a time in whole microseconds and two counts around it; together they leave little
   // room. It is a line of the lowest level, which goes to no console.
   uint64_t earliest = 0;
   uint64_t latest = ~uint64_t{0};
   constexpr std::string_view kLine = "<7>khop-guest-tool: what time is it?\n";
   for (int i = 0; i < 256; ++i) {
-    const uint64_t before = Counter();
+    const uint64_t before = system::el0::Counter();
     if (write(log, kLine.data(), kLine.size()) < 0) return Complain("/dev/kmsg");
-    const uint64_t after = Counter();
+    const uint64_t after = system::el0::Counter();
     std::array<char, 8192> record{};
     uint64_t microseconds = 0;
     // A record of somebody else's may come first.
@@ -164,15 +152,15 @@ int PrintZero() {
 
 int CountCommand(char** command) {
   const uint64_t idle = IdleCentiseconds();
-  const uint64_t start = Counter();
+  const uint64_t start = system::el0::Counter();
   const pid_t pid = StartCommand(command);
   if (pid < 0) return Complain("fork");
   int status = 0;
   while (waitpid(pid, &status, 0) != pid) {
   }
-  const uint64_t end = Counter();
+  const uint64_t end = system::el0::Counter();
   printf("ticks %" PRIu64 " idle %" PRIu64 "\n", end - start,
-         (IdleCentiseconds() - idle) * CounterHz() / 100);
+         (IdleCentiseconds() - idle) * system::el0::CounterFrequency() / 100);
   return End(status);
 }
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "tool/cli/cli.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,31 +7,13 @@
 #include <set>
 #include <sstream>
 
+#include "tool/cli/cli_machine.h"
 #include "tool/cli/command.h"
-#include "tool/load/test_machine.h"
 
 namespace khop::cli {
 namespace {
 
-struct Outcome {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-class CliTest : public testing::Test {
- protected:
-  Outcome Khop(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    std::ostringstream err;
-    Context context{.system = machine_.system, .out = out, .err = err, .blob = machine_.blob};
-    const int code = cli::Run(context, arguments);
-    machine_.system.NewProcess();
-    return {code, out.str(), err.str()};
-  }
-
-  load::TestMachine machine_;
-};
+class CliTest : public CliMachine {};
 
 Command ParseOne(const std::vector<std::string>& arguments) {
   const auto parsed = Parse(arguments);

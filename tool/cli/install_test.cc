@@ -6,40 +6,23 @@
 
 #include <sstream>
 
-#include "tool/cli/cli.h"
+#include "tool/cli/cli_machine.h"
 #include "tool/cli/command.h"
 #include "tool/config/config.h"
-#include "tool/load/test_machine.h"
 
 namespace khop::cli {
 namespace {
 
 using testing::HasSubstr;
 
-struct Outcome {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-class InstallTest : public testing::Test {
+class InstallTest : public CliMachine {
  protected:
-  Outcome Khop(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    std::ostringstream err;
-    Context context{.system = machine_.system, .out = out, .err = err, .blob = machine_.blob};
-    const int code = cli::Run(context, arguments);
-    machine_.system.NewProcess();
-    return {code, out.str(), err.str()};
-  }
   void Configure(const std::string& text) { machine_.system.SetFile(config::kPath, text); }
   std::string CommandLine() {
     const auto plan = load::LoadedPlan(machine_.system);
     machine_.system.NewProcess();
     return plan ? plan->command_line : plan.error().message;
   }
-
-  load::TestMachine machine_;
 };
 
 TEST_F(InstallTest, LoadsAsConfigured) {

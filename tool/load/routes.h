@@ -44,14 +44,14 @@ Result<report::Plan> LoadInPlace(system::System& system, Session& session,
                                  const LoadOptions& options, const Prepared& prepared,
                                  const Progress& progress);
 
-Result<void> PlanByGather(system::System& system, const LoadOptions& options,
-                          const Prepared& prepared, report::Plan& plan);
 Result<void> PlanReserved(system::System& system, const LoadOptions& options,
                           const Prepared& prepared, report::Plan& plan);
 Result<report::Plan> LoadReserved(system::System& system, Session& session,
                                   const LoadOptions& options, const Prepared& prepared,
                                   const Progress& progress);
 
+Result<void> PlanByGather(system::System& system, const LoadOptions& options,
+                          const Prepared& prepared, report::Plan& plan);
 Result<report::Plan> LoadByGather(system::System& system, Session& session,
                                   const LoadOptions& options, const Prepared& prepared,
                                   const Progress& progress);

@@ -11,14 +11,14 @@ namespace khop::system::el0 {
 #if defined(__aarch64__)
 
 inline uint64_t Counter() {
-  uint64_t value = 0;
+  uint64_t value = 0;  // NOLINT(misc-const-correctness): written by the assembly
   // The isb keeps the read from being done early (Arm ARM, "CNTVCT_EL0").
   asm volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(value)::"memory");
   return value;
 }
 
 inline uint64_t CounterFrequency() {
-  uint64_t value = 0;
+  uint64_t value = 0;  // NOLINT(misc-const-correctness): written by the assembly
   asm volatile("mrs %0, cntfrq_el0" : "=r"(value));
   return value;
 }
@@ -26,7 +26,7 @@ inline uint64_t CounterFrequency() {
 // CTR_EL0.DminLine, bits 19:16, is log2 of the words in the smallest data cache line; the kernel
 // presents the smallest of all CPUs.
 inline uint32_t DataCacheLine() {
-  uint64_t ctr = 0;
+  uint64_t ctr = 0;  // NOLINT(misc-const-correctness): written by the assembly
   asm volatile("mrs %0, ctr_el0" : "=r"(ctr));
   return uint32_t{4} << ((ctr >> 16) & 0xf);
 }

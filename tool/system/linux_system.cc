@@ -74,7 +74,7 @@ SysResult<int> LinuxSystem::Open(const std::string& path, OpenMode mode) {
   int flags = O_CLOEXEC;
   switch (mode) {
     case OpenMode::kRead:
-      flags |= O_RDONLY;
+      flags |= O_RDONLY | O_NONBLOCK;  // a FIFO would hold khop up until somebody writes to it
       break;
     case OpenMode::kWrite:
       flags |= O_WRONLY;
@@ -240,7 +240,7 @@ SysResult<void> LinuxSystem::PreferNode(int node) {
 namespace {
 
 SysResult<void> RawKexecLoad(PhysAddr entry, std::span<const KexecSegment> segments,
-                             unsigned long flags) {
+                             unsigned long flags) {  // NOLINT(google-runtime-int): as declared
   if (segments.size() > kMaxSegments) return std::unexpected(Errno{EINVAL});
   std::array<kexec_segment, kMaxSegments> raw = {};
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -280,13 +280,15 @@ SysResult<void> LinuxSystem::KexecFileLoad(int kernel, int initrd, const std::st
   // The length counts the final NUL.
   return Check([&] {
     return syscall(SYS_kexec_file_load, kernel, initrd, command_line.size() + 1,
-                   command_line.c_str(), static_cast<unsigned long>(flags));
+                   command_line.c_str(),
+                   static_cast<unsigned long>(flags));  // NOLINT(google-runtime-int): as declared
   });
 }
 
 Errno LinuxSystem::KexecFileProbe(uint32_t flags) {
   const int64_t result = Retry([&] {
-    return syscall(SYS_kexec_file_load, -1, -1, 0UL, nullptr, static_cast<unsigned long>(flags));
+    return syscall(SYS_kexec_file_load, -1, -1, 0UL, nullptr,
+                   static_cast<unsigned long>(flags));  // NOLINT(google-runtime-int): as declared
   });
   return {result < 0 ? errno : EBADF};
 }
@@ -315,7 +317,8 @@ SysResult<void> LinuxSystem::TakeInterfacesDown() {
       continue;
     }
     if ((request.ifr_flags & IFF_LOOPBACK) != 0 || (request.ifr_flags & IFF_UP) == 0) continue;
-    request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_UP);
+    request.ifr_flags =
+        static_cast<short>(request.ifr_flags & ~IFF_UP);  // NOLINT(google-runtime-int): as declared
     if (const auto set = Check([&] { return ioctl(fd, SIOCSIFFLAGS, &request); }); !set) done = set;
   }
   if (all != nullptr) if_freenameindex(all);

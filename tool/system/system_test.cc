@@ -3,6 +3,7 @@
 #include "tool/system/system.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -38,6 +39,15 @@ TEST_F(LinuxSystemTest, ReplacesFilesWhole) {
   EXPECT_EQ(info->mode, 0600U);
   EXPECT_TRUE(info->is_regular);
   EXPECT_FALSE(system_.Lstat(Path("f.new")));
+}
+
+TEST_F(LinuxSystemTest, AFifoDoesNotHoldItUp) {
+  const std::string path = Path("fifo");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const auto fd = system_.Open(path, OpenMode::kRead);
+  ASSERT_TRUE(fd);
+  EXPECT_FALSE(system_.Stat(*fd)->is_regular);
+  system_.Close(*fd);
 }
 
 TEST_F(LinuxSystemTest, NeverCreatesThroughALink) {
