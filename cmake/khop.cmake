@@ -8,6 +8,8 @@ target_compile_options(khop_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
   # g++ 12 warns of std::string's own code (GCC bug 105329).
   $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>
+  # clang 19 warns of what std::stable_sort of g++ 12's library uses itself.
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:Clang>>:-Wno-deprecated-declarations>
   # Reproducible: no path of the build machine in the output.
   -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(KHOP_SANITIZE)

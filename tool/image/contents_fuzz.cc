@@ -13,7 +13,7 @@ namespace {
 using khop::image::Codec;
 using khop::image::MemorySource;
 
-void ReadAsFile(std::span<const std::byte> bytes) {
+[[maybe_unused]] void ReadAsFile(std::span<const std::byte> bytes) {
   for (const bool need_kernel : {true, false}) {
     MemorySource source(bytes);
     const khop::image::Question question{.name = "fuzz",
