@@ -26,6 +26,7 @@ class ReadOnlySystem : public system::System {
   system::SysResult<system::FileInfo> Stat(int fd) override;
   system::SysResult<size_t> Read(int fd, std::span<std::byte> buffer) override;
   system::SysResult<size_t> ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) override;
+  void DropFromCache(int /*fd*/) override {}
   system::SysResult<size_t> Write(int fd, std::span<const std::byte> data) override;
   system::SysResult<void> Rename(const std::string& from, const std::string& to) override;
   system::SysResult<void> Unlink(const std::string& path) override;

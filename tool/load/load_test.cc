@@ -61,6 +61,8 @@ TEST_F(LoadTest, PutsEverythingInPlaceAndGivesItBack) {
   EXPECT_EQ(Physical(initrd.start, initrd.size),
             std::string(1'000'001, 'i') + std::string(3, '\0') + std::string(77, 'm'));
   EXPECT_EQ(Physical(Find(*plan, "dtb").start, 4), "\xd0\x0d\xfe\xed");
+  // Not in the page cache beside it.
+  EXPECT_TRUE(system_.dropped_from_cache.contains("/boot/Image"));
   // What is held: 3,700,000 + 1,000,081 bytes and less than 6 MiB more.
   EXPECT_EQ(system_.PagesInUse(), 3U);
   EXPECT_EQ(system_.pool_persistent, 0U);

@@ -105,6 +105,8 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
       });
   if (!read) return read;
   if (const auto finished = stream->Finish(); !finished) return finished;
+  // Nobody needs it twice in memory, least of all where there is little.
+  system.DropFromCache(source.file.fd());
   return CheckLength(system, source);
 }
 

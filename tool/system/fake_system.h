@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -113,6 +114,7 @@ class FakeSystem final : public System {
   std::vector<std::vector<std::string>> runs;
   uint32_t watchdog_options = 0x8180;  // as i6300esb has them
   uint32_t watchdog_timeout = 0;       // as it was set
+  std::set<std::string> dropped_from_cache;
   int run_status = 0;
   std::string machine = "aarch64";
   uint32_t uid = 0;
@@ -149,6 +151,7 @@ class FakeSystem final : public System {
   SysResult<FileInfo> Lstat(const std::string& path) override;
   SysResult<size_t> Read(int fd, std::span<std::byte> buffer) override;
   SysResult<size_t> ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) override;
+  void DropFromCache(int fd) override { dropped_from_cache.insert(PathOf(fd)); }
   SysResult<size_t> Write(int fd, std::span<const std::byte> data) override;
   SysResult<void> Rename(const std::string& from, const std::string& to) override;
   SysResult<void> Unlink(const std::string& path) override;

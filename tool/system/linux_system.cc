@@ -118,6 +118,8 @@ SysResult<size_t> LinuxSystem::ReadAt(int fd, std::span<std::byte> buffer, uint6
   return static_cast<size_t>(got);
 }
 
+void LinuxSystem::DropFromCache(int fd) { (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
+
 SysResult<size_t> LinuxSystem::Write(int fd, std::span<const std::byte> data) {
   const ssize_t put = Retry([&] { return write(fd, data.data(), data.size()); });
   if (put < 0) return LastError();

@@ -14,6 +14,7 @@ class LinuxSystem final : public System {
   SysResult<FileInfo> Lstat(const std::string& path) override;
   SysResult<size_t> Read(int fd, std::span<std::byte> buffer) override;
   SysResult<size_t> ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) override;
+  void DropFromCache(int fd) override;
   SysResult<size_t> Write(int fd, std::span<const std::byte> data) override;
   SysResult<void> Rename(const std::string& from, const std::string& to) override;
   SysResult<void> Unlink(const std::string& path) override;

@@ -88,6 +88,8 @@ class System {
   // May return fewer bytes than asked for; 0 at the end.
   virtual SysResult<size_t> Read(int fd, std::span<std::byte> buffer) = 0;
   virtual SysResult<size_t> ReadAt(int fd, std::span<std::byte> buffer, uint64_t offset) = 0;
+  // What the page cache has of the file, and nobody uses, is free memory again.
+  virtual void DropFromCache(int fd) = 0;
   virtual SysResult<size_t> Write(int fd, std::span<const std::byte> data) = 0;
   virtual SysResult<void> Rename(const std::string& from, const std::string& to) = 0;
   virtual SysResult<void> Unlink(const std::string& path) = 0;
