@@ -11,9 +11,12 @@ if(NOT SET)
   set(SET base)
 endif()
 
-# What a guest needs to read a disk, and to find what was written before a reset.
+# What a guest needs to read a disk, a Debian root and a network, to find what was written before a reset,
+# and to be reset by a watchdog.
 set(guest_modules "")
-foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs reed_solomon ramoops)
+foreach(module virtio virtio_ring virtio_mmio virtio_blk cdrom isofs reed_solomon ramoops
+    crc16 crc32c_generic libcrc32c mbcache jbd2 ext4 virtio_pci virtio_pci_modern_dev
+    virtio_pci_legacy_dev failover net_failover virtio_net i6300esb)
   list(APPEND guest_modules "*/kernel/*/${module}.ko*")
 endforeach()
 
@@ -27,7 +30,7 @@ function(fetch_kernel short suites metapackage)
   foreach(suite IN LISTS suites)
     khop_debian_packages(SUITE ${suite} PACKAGES ${metapackage} FOLLOW "^linux-(image|binary|modules)-[0-9]"
       EXTRACT "./boot/vmlinuz-*" "./usr/lib/modules/*/vmlinuz" "./lib/modules/*/vmlinuz"
-        ${guest_modules}
+        "./boot/config-*" "./usr/lib/modules/*/config" ${guest_modules}
       DESTINATION "${unpacked}" OPTIONAL RESULT versions)
     if(NOT versions)
       continue()
@@ -52,6 +55,10 @@ function(fetch_kernel short suites metapackage)
     endif()
     file(MAKE_DIRECTORY "${kernel}")
     file(COPY_FILE "${images}" "${kernel}/Image" ONLY_IF_DIFFERENT)
+    file(GLOB config "${unpacked}/boot/config-*" "${unpacked}/usr/lib/modules/*/config")
+    if(config)
+      file(COPY_FILE ${config} "${kernel}/config" ONLY_IF_DIFFERENT)
+    endif()
     file(GLOB_RECURSE modules "${unpacked}/*.ko" "${unpacked}/*.ko.xz")
     file(REMOVE_RECURSE "${kernel}/modules")
     file(COPY ${modules} DESTINATION "${kernel}/modules")

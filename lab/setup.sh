@@ -61,8 +61,10 @@ lint_packages() {
   cat <<'LIST'
 clang-format-19 checks the layout of the sources
 clang-tidy-19 checks the sources for common mistakes
+cppcheck checks the sources for common mistakes
 git tells which files changed
 lintian checks the Debian packages
+zsh checks khop's completion in it
 LIST
 }
 
@@ -71,6 +73,15 @@ clang_packages() {
   cat <<'LIST'
 clang-19 the other compiler
 libclang-rt-19-dev its sanitizers and libFuzzer
+LIST
+}
+
+# For ./test --full; what they are for is skipped without them.
+full_packages() {
+  cat <<'LIST'
+e2fsprogs makes the disks of the lab's Debian machines
+ansible-core runs the play of docs/operating.md
+openssh-client is what it reaches machines by
 LIST
 }
 

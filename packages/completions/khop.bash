@@ -10,7 +10,7 @@ _khop() {
   --route) COMPREPLY=($(compgen -W 'auto in-place reserved gather kernel file' -- "$cur")) ;;
   --mmu) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")) ;;
   --verify) COMPREPLY=($(compgen -W 'sha256 crc32c none early' -- "$cur")) ;;
-  help) COMPREPLY=($(compgen -W 'exit-codes load exec unload status plan inspect report doctor capture' -- "$cur")) ;;
+  help) COMPREPLY=($(compgen -W 'exit-codes load exec last-check unload status plan inspect report doctor capture kexec' -- "$cur")) ;;
   *)
     if [[ $cur == -* ]]; then
       COMPREPLY=($(compgen -W "$(khop help "$verb" 2>/dev/null | grep -oE -- '(^|[ ,])--?[a-z-]+' | tr -d ' ,')" -- "$cur"))

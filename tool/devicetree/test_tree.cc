@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <span>
 
 #include "gtest/gtest.h"
 
@@ -22,8 +23,9 @@ std::vector<std::byte> Take(const std::string& path) {
   const std::string text(std::istreambuf_iterator<char>(file), {});
   file.close();
   unlink(path.c_str());
-  const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
-  return {bytes, bytes + text.size()};
+  const std::span bytes = std::as_bytes(std::span(text));
+  std::vector<std::byte> taken(bytes.begin(), bytes.end());
+  return taken;
 }
 
 }  // namespace

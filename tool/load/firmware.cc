@@ -69,6 +69,7 @@ std::optional<Console> FindUart(System& system, Prepared& prepared) {
   if (auto console = devicetree::FindConsole(*prepared.tree, running.value_or(""))) return console;
   if (const auto spcr = system::ReadFile(system, acpi::kSpcrPath)) {
     auto console = acpi::FindConsole(std::as_bytes(std::span(*spcr)), acpi::kSpcrPath);
+    // cppcheck-suppress identicalInnerCondition ; one is the error's, one the option's
     if (console && *console) return *console;
     if (!console) prepared.notes.push_back(console.error().message);
   }
