@@ -68,7 +68,7 @@ zsh checks khop's completion in it
 LIST
 }
 
-# For ./test --full.
+# For the fuzzers, and the build by clang of ./test --full.
 clang_packages() {
   cat <<'LIST'
 clang-19 the other compiler
