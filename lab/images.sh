@@ -3,7 +3,7 @@
 # Wraps an arm64 Image in every way that khop unwraps, by the tools that make such files:
 #   lab/images.sh IMAGE DIRECTORY [INITRD] [-- NAME...]
 # Names: gzip xz lzma zstd lz4 lz4-legacy bzip2 lzop zboot-{gzip,xz,lzma,zstd,lz4} uki uki-zboot vmlinux uimage
-# uimage-multi fit fit-external. What a missing tool cannot make is left out, and said.
+# uimage-multi fit fit-external; with the largest window: xz-9 lzma-9 zstd-long. What a missing tool cannot make is left out, and said.
 # docs/images.md tells how far each file is what its usual maker would make.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
@@ -42,6 +42,9 @@ pack() {
     lz4-legacy) lz4 -q -l -1 -c ;;
     bzip2) bzip2 -1 -c ;;
     lzop) lzop -1 -c ;;
+    xz-9) xz -9 -T1 -c ;;
+    lzma-9) xz --format=lzma -9 -c ;;
+    zstd-long) zstd -q -19 --long=27 -c ;;
   esac <"$image"
 }
 
@@ -140,8 +143,8 @@ END
 
 make_one() {
   case $1 in
-    gzip | xz | lzma | zstd | lz4 | lz4-legacy | bzip2 | lzop)
-      need "${1%-legacy}" || return 0
+    gzip | xz | lzma | zstd | lz4 | lz4-legacy | bzip2 | lzop | xz-9 | lzma-9 | zstd-long)
+      need "${1%%-*}" || return 0
       pack "$1" >"$name"
       ;;
     zboot-*) zboot "${1#zboot-}" ;;

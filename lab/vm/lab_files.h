@@ -66,7 +66,7 @@ Result<GuestImage> MakeNextGuest(const std::filesystem::path& directory, uint64_
                                  uint64_t seed, const std::filesystem::path& kernel = {},
                                  bool with_makedumpfile = false);
 
-// A file of the host for a guest; `name` is one of FindGuestFile().
+// A file of the host for a guest; `name` is one of FindGuestFile(), or a whole path.
 struct GuestFile {
   std::string path;  // in the guest
   std::string name;
