@@ -77,6 +77,12 @@ TEST(ParseTest, CrashKernelsAndBounds) {
 TEST(ParseTest, EmptyAndAbsentCommandLinesDiffer) {
   EXPECT_EQ(ParseOne({"load", "K", "--cmdline", ""}).load.command_line, "");
   EXPECT_FALSE(ParseOne({"load", "K"}).load.command_line.has_value());
+  // Absent, that of the image counts.
+  const std::vector<std::string> both = {"load", "K", "--route", "reserved", "--crash-kernel", "C"};
+  EXPECT_FALSE(ParseOne(both).load.crash_kernel->command_line.has_value());
+  auto with_line = both;
+  with_line.insert(with_line.end(), {"--crash-cmdline", ""});
+  EXPECT_EQ(ParseOne(with_line).load.crash_kernel->command_line, "");
 }
 
 // An option takes one value: the kernel may follow any of them.

@@ -25,7 +25,7 @@ struct Arguments {
   std::string verify;  // empty: not given
   std::string crash_kernel;
   std::vector<std::string> crash_initrds;
-  std::string crash_line;
+  std::vector<std::string> crash_line;  // at most one
 };
 
 // "0x40000000", "64M": a number, maybe of KiB, MiB or GiB.
@@ -157,8 +157,10 @@ void AddLoadOptions(CLI::App* verb, Arguments& arguments) {
       ->needs(crash_kernel)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--crash-cmdline", arguments.crash_line, "its command line")
+      ->expected(1)
       ->type_name("STR")
-      ->needs(crash_kernel);
+      ->needs(crash_kernel)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   AddJson(verb, arguments);
   AddVerbose(verb, arguments);
 }
@@ -267,7 +269,7 @@ Command Finish(Arguments arguments) {
     load::LoadOptions crash;
     crash.kernel = arguments.crash_kernel;
     crash.initrds = arguments.crash_initrds;
-    crash.command_line = arguments.crash_line;
+    if (!arguments.crash_line.empty()) crash.command_line = arguments.crash_line.back();
     crash.dtb = options.dtb;
     options.crash_kernel = std::make_shared<const load::LoadOptions>(std::move(crash));
   }

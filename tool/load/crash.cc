@@ -2,7 +2,9 @@
 #include "tool/load/crash.h"
 
 #include <algorithm>
+#include <array>
 
+#include "tool/load/boot_entry.h"
 #include "tool/load/elfcorehdr.h"
 #include "tool/load/load.h"
 #include "tool/load/routes.h"
@@ -19,17 +21,8 @@ namespace {
 // Less than that beside its own image, and no kernel of today gets as far as its first process.
 constexpr uint64_t kLeastToRunIn = uint64_t{32} << 20;
 
-// Without what reserves memory for a capture kernel of its own.
-std::string WithoutCrashkernel(std::string_view line) {
-  std::string kept;
-  while (!line.empty()) {
-    const std::string_view word = line.substr(0, line.find(' '));
-    line.remove_prefix(std::min(word.size() + 1, line.size()));
-    if (word.empty() || word.starts_with("crashkernel=")) continue;
-    kept += (kept.empty() ? "" : " ") + std::string(word);
-  }
-  return kept;
-}
+// What reserves memory for a capture kernel of its own.
+constexpr std::array<std::string_view, 1> kCrashkernel = {"crashkernel="};
 
 }  // namespace
 
@@ -46,7 +39,7 @@ Result<Capture> Capture::Prepare(System& system, const Reservation& reservation,
     const auto line = CommandLine(system, bare);
     if (!line) return Forward(line);
     capture.options_.reuse_command_line = false;
-    capture.options_.command_line = WithoutCrashkernel(*line);
+    capture.options_.command_line = WithoutWords(*line, kCrashkernel);
   }
   auto prepared = load::Prepare(system, capture.options_);
   if (!prepared) return Forward(prepared);
@@ -141,9 +134,11 @@ Result<void> Capture::Fill(System& system, const Progress& progress) {
   loaded_ = {.plan = plan,
              .loaded_at = described.loaded_at,
              .kernel = options_.kernel,
+             .configuration = options_.configuration,
              .initrds = options_.initrds,
              .command_line = prepared_.tree_options.command_line,
              .dtb = options_.dtb.value_or(""),
+             .dtbos = options_.dtbos,
              .digest_kind = options_.digest,
              .with_payload = false};
   return {};
@@ -180,16 +175,17 @@ void AddPayloadSegments(const Prepared& prepared, const Placed& placed, const Ar
 LoadOptions CaptureOptions(const CrashLoaded& loaded, std::span<const std::byte> blob) {
   LoadOptions options;
   options.kernel = loaded.kernel;
+  options.configuration = loaded.configuration;
   options.initrds = loaded.initrds;
   options.command_line = loaded.command_line;
   if (!loaded.dtb.empty()) options.dtb = loaded.dtb;
+  options.dtbos = loaded.dtbos;
   options.digest = loaded.digest_kind;
   options.blob = blob;
   return options;
 }
 
-Result<report::Plan> LoadCrash(System& system, const LoadOptions& options,
-                               const Progress& progress) {
+Result<report::Plan> LoadCrash(System& system, const LoadOptions& asked, const Progress& progress) {
   if (const auto checked = system::CheckKexec(system); !checked) return Forward(checked);
   if (const auto allowed = system::CheckCrashLoadAllowed(system, 1); !allowed) {
     return Forward(allowed);
@@ -208,7 +204,10 @@ Result<report::Plan> LoadCrash(System& system, const LoadOptions& options,
                 "the kernel that khop exec would start lies there",
                 "load both at once (--route reserved --crash-kernel), or khop unload first");
   }
-  auto capture = Capture::Prepare(system, *reservation, options);
+  std::vector<std::string> notes;
+  const auto options = ResolveKernel(system, asked, notes);
+  if (!options) return Forward(options);
+  auto capture = Capture::Prepare(system, *reservation, *options);
   if (!capture) return Forward(capture);
   Room room(reservation->images, system.PageSize());
   if (const auto placed = capture->Place(room, *reservation); !placed) return Forward(placed);
@@ -219,7 +218,9 @@ Result<report::Plan> LoadCrash(System& system, const LoadOptions& options,
   if (const auto done = session->LoadCrash(capture->entry(), segments, capture->loaded()); !done) {
     return Forward(done);
   }
-  return capture->loaded().plan;
+  report::Plan plan = capture->loaded().plan;
+  plan.notes.insert(plan.notes.begin(), notes.begin(), notes.end());
+  return plan;
 }
 
 Result<bool> UnloadCrash(System& system) {

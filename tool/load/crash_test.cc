@@ -13,6 +13,7 @@
 #include "core/relocator/blob.h"
 #include "tool/devicetree/machine.h"
 #include "tool/devicetree/tree.h"
+#include "tool/image/test_packed.h"
 #include "tool/load/elfcorehdr.h"
 #include "tool/load/load.h"
 #include "tool/load/replay_hop.h"
@@ -392,6 +393,89 @@ TEST_F(CrashTest, CombinedNeverPanicsIntoThePayload) {
     }
     EXPECT_EQ(machine_.Look(), clean_);
   }
+}
+
+// What the image brings counts, alone, beside a payload, and when it is read again for a new one.
+TEST_F(CrashTest, AUkiBringsItsCommandLine) {
+  image::Bytes line;
+  image::PutText(line, 0, "capture=\"a  crashkernel=b\" of the UKI");
+  const image::Bytes uki =
+      image::MakeUki({{".cmdline", line}, {".linux", image::PackXz(image::NoisyImage())}});
+  const std::string text(reinterpret_cast<const char*>(uki.data()), uki.size());
+  const std::string wanted(reinterpret_cast<const char*>(line.data()), line.size());
+  system_.SetFile("/boot/uki", text);
+  const auto expect_line = [&](const std::string& expected) {
+    const auto crash = Status().crash;
+    EXPECT_EQ(crash.command_line, expected);
+    const auto tree = TreeAt(Find(crash.segments, "dtb").start);
+    EXPECT_EQ(devicetree::ReadChosenString(tree, "bootargs"), expected);
+  };
+  LoadOptions crash;
+  crash.kernel = "/boot/uki";
+  crash.blob = machine_.blob;
+  LoadOptions both = machine_.Options();
+  both.route = Route::kReserved;
+  both.crash_kernel = std::make_shared<const LoadOptions>(crash);
+  system_.NewProcess();
+  ASSERT_TRUE(Load(system_, both, NoProgress));
+  expect_line(wanted);
+  system_.NewProcess();
+  ASSERT_TRUE(*UnloadCrash(system_));
+  system_.NewProcess();
+  ASSERT_TRUE(*Unload(system_));
+
+  crash.append = "and=more";
+  system_.NewProcess();
+  const auto alone = LoadCrash(system_, crash, NoProgress);
+  ASSERT_TRUE(alone) << alone.error().message;
+  expect_line(wanted + " and=more");
+  ASSERT_TRUE(TryLoad(Route::kReserved));
+  expect_line(wanted + " and=more");
+
+  // Of the running kernel's line only the word goes, whatever quotes hold.
+  system_.SetFile("/proc/cmdline", "a=\"x  crashkernel=1M\"  crashkernel=64M b\n");
+  crash.reuse_command_line = true;
+  system_.NewProcess();
+  ASSERT_TRUE(*Unload(system_));
+  ASSERT_TRUE(LoadCrash(system_, crash, NoProgress));
+  expect_line("a=\"x  crashkernel=1M\" b and=more");
+}
+
+TEST_F(CrashTest, NothingNamedIsTheDefaultEntry) {
+  system_.SetFile("/boot/loader/entries/a.conf",
+                  "title A\nlinux /Image\ninitrd /initrd\noptions of the entry\n");
+  LoadOptions options;
+  options.blob = machine_.blob;
+  const auto plan = LoadCrash(system_, options, NoProgress);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_THAT(plan->notes, testing::Contains("boot entry a (A)"));
+  EXPECT_EQ(plan->command_line, "of the entry");
+  ExpectPanicStarts(plan->segments);
+}
+
+// All that a second load of it needs is in the state.
+TEST(CaptureOptionsTest, SurviveTheState) {
+  State state;
+  state.crash = CrashLoaded{.plan = {},
+                            .loaded_at = "now",
+                            .kernel = "/k",
+                            .configuration = "board",
+                            .initrds = {"/i"},
+                            .command_line = "line",
+                            .dtb = "/d",
+                            .dtbos = {"/o", "/p"},
+                            .digest_kind = handoff::DigestKind::kCrc32c};
+  std::string boot;
+  const auto back = DecodeState(EncodeState(state, "boot"), &boot);
+  ASSERT_TRUE(back) << back.error().message;
+  const LoadOptions options = CaptureOptions(*back->crash, {});
+  EXPECT_EQ(options.kernel, "/k");
+  EXPECT_EQ(options.configuration, "board");
+  EXPECT_EQ(options.initrds, std::vector<std::string>{"/i"});
+  EXPECT_EQ(options.command_line, "line");
+  EXPECT_EQ(options.dtb, "/d");
+  EXPECT_EQ(options.dtbos, (std::vector<std::string>{"/o", "/p"}));
+  EXPECT_EQ(options.digest, handoff::DigestKind::kCrc32c);
 }
 
 TEST_F(CrashTest, AnotherToolsKdumpStays) {

@@ -170,7 +170,8 @@ void PrepareFailureRecord(System& system, Prepared& prepared) {
 
 }  // namespace
 
-std::string WithoutBootImage(std::string_view command_line) {
+std::string WithoutWords(std::string_view command_line,
+                         std::span<const std::string_view> prefixes) {
   std::string kept;
   while (!command_line.empty()) {
     size_t end = 0;
@@ -180,16 +181,25 @@ std::string WithoutBootImage(std::string_view command_line) {
     }
     const std::string_view word = command_line.substr(0, end);
     command_line.remove_prefix(std::min(end + 1, command_line.size()));
-    if (word.empty() || word.starts_with("BOOT_IMAGE=") || word.starts_with("initrd=")) continue;
+    if (word.empty() || std::ranges::any_of(prefixes, [&](std::string_view prefix) {
+          return word.starts_with(prefix);
+        })) {
+      continue;
+    }
     if (!kept.empty()) kept += ' ';
     kept += word;
   }
   return kept;
 }
 
+std::string WithoutBootImage(std::string_view command_line) {
+  static constexpr std::array<std::string_view, 2> kOfTheBootLoader = {"BOOT_IMAGE=", "initrd="};
+  return WithoutWords(command_line, kOfTheBootLoader);
+}
+
 Result<std::string> CommandLine(System& system, const LoadOptions& options,
                                 const std::optional<std::string>& of_image) {
-  std::string line = options.command_line.value_or(of_image.value_or(""));
+  std::string line = options.command_line.value_or(of_image.value_or(options.default_command_line));
   if (options.reuse_command_line) {
     const auto running = system::ReadFile(system, "/proc/cmdline");
     if (!running) return FailErrno(ExitCode::kSystemCall, "/proc/cmdline", running.error().value);

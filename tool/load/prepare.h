@@ -44,7 +44,8 @@ struct LoadOptions {
   std::string entry;                 // of the boot partition: an ID or "default"; empty: none
   std::vector<std::string> initrds;  // in order; the kernel sees them as one
   std::optional<std::string> command_line;
-  bool reuse_command_line = false;  // that of the running kernel, without BOOT_IMAGE=
+  std::string default_command_line;  // where `command_line` is not given and the image has none
+  bool reuse_command_line = false;   // that of the running kernel, without BOOT_IMAGE=
   std::string append;
   std::optional<std::string> dtb;  // else the image's, else the running kernel's
   std::vector<std::string> dtbos;  // overlays, applied in this order
@@ -118,7 +119,9 @@ Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,
 Result<std::string> CommandLine(system::System& system, const LoadOptions& options,
                                 const std::optional<std::string>& of_image = std::nullopt);
 
-// /proc/cmdline without what the boot loader added: BOOT_IMAGE= and initrd=. Quotes are understood.
+// A command line without the words that begin with one of `prefixes`. Quotes are understood.
+std::string WithoutWords(std::string_view command_line, std::span<const std::string_view> prefixes);
+// /proc/cmdline without what the boot loader added: BOOT_IMAGE= and initrd=.
 std::string WithoutBootImage(std::string_view command_line);
 
 }  // namespace khop::load

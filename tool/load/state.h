@@ -56,9 +56,11 @@ struct CrashLoaded {
   std::string loaded_at;
   // As it was asked for, so that it can be loaded again together with a payload.
   std::string kernel;
+  std::string configuration;  // of a FIT
   std::vector<std::string> initrds;
   std::string command_line;
-  std::string dtb;  // empty: the running kernel's
+  std::string dtb;  // empty: the image's or the running kernel's
+  std::vector<std::string> dtbos;
   handoff::DigestKind digest_kind = handoff::DigestKind::kSha256;
   bool with_payload = false;  // its image holds the payload of the reserved route too
 };

@@ -79,13 +79,13 @@ static void from_json(const nlohmann::json& json, ArenaRecord& arena) {
 }
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loaded, plan, loaded_at, arena, stamp, digest_kind, verified,
                                    mmu, taken, bounds, control_file, control_crc32c, file_flags)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CrashLoaded, plan, loaded_at, kernel, initrds, command_line, dtb,
-                                   digest_kind, with_payload)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CrashLoaded, plan, loaded_at, kernel, configuration, initrds,
+                                   command_line, dtb, dtbos, digest_kind, with_payload)
 // NOLINTEND
 
 namespace {
 
-constexpr int kVersion = 4;
+constexpr int kVersion = 5;
 constexpr const char* kFile = "the state of khop (/run/khop/state.json)";
 // The checksum is over the text with zeros in its place.
 constexpr std::string_view kChecksum = "\"crc32c\": \"";

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "tool/cli/kexec/translate.h"
+#include "tool/devicetree/next_tree.h"
 #include "tool/load/test_machine.h"
 
 namespace khop::cli::kexec {
@@ -316,7 +317,20 @@ TEST_F(KexecTest, CommandLines) {
     return text.value_or("");
   };
   // The tree's own is kept where kexec_load is asked for, or another tree.
-  system_.SetFile("/sys/firmware/fdt", load::TestTree());
+  const std::string own = "of the tree";
+  const std::string bare = load::TestTree();
+  const auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(bare)), "");
+  devicetree::NextTreeOptions with_line;
+  with_line.command_line = own;
+  const auto bytes = devicetree::BuildNextTree(*tree, with_line)->bytes;
+  system_.SetFile("/sys/firmware/fdt", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  for (const char* const how : {"-c", "--dtb=/sys/firmware/fdt"}) {
+    EXPECT_EQ(line({how, "-p", "K"}), own);
+    // A UKI's comes first.
+    const auto parsed = ParseOptions({how, "-p", "K"});
+    const auto translated = Translate(system_, std::get<Options>(*parsed), {});
+    EXPECT_EQ(load::CommandLine(system_, *translated, "of the UKI").value_or(""), "of the UKI");
+  }
   EXPECT_EQ(line({"-l", "K"}), "");
   EXPECT_EQ(line({"-l", "K", "--append", "a=\"b c\""}), "a=\"b c\"");
   EXPECT_EQ(line({"-l", "K", "--append", "a", "--command-line=b"}), "b");

@@ -105,7 +105,7 @@ Result<load::LoadOptions> Translate(System& system, const Options& options,
   } else if (options.syscall == Syscall::kLoad || options.dtb) {
     const auto line = BootArguments(system, options.dtb.value_or(load::kRunningTree));
     if (!line) return Forward(line);
-    translated.command_line = *line;
+    translated.default_command_line = *line;
   }
   if (options.initrd) translated.initrds = {*options.initrd};
   if (options.reuse_initrd) {
