@@ -147,12 +147,13 @@ Result<void> PlanInPlace(System& system, const LoadOptions& options, const Prepa
   }
   auto whole = HugePages(Of(pages, PageUse::kFree, PageUse::kFree));
   auto runs = FindRuns(whole, prepared.shape.run_pages);
-  plan.route_reason = "contiguous runs of 2 MiB pages are free: ";
+  plan.route_reason = "free memory has the runs that are needed, in pages of 2 MiB: ";
   if (!runs) {
     // The kernel puts free memory together by moving what processes have.
     whole = HugePages(Of(pages, PageUse::kFree, PageUse::kMovable));
     runs = FindRuns(whole, prepared.shape.run_pages);
-    plan.route_reason = "contiguous runs of 2 MiB pages are free, or could be made so: ";
+    plan.route_reason =
+        "the runs that are needed are free, or could be made so, in pages of 2 MiB: ";
   }
   if (!runs) {
     return Fail(ExitCode::kNoContiguousMemory, "memory for the next kernel",

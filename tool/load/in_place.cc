@@ -70,8 +70,8 @@ Result<report::Plan> LoadInPlace(System& system, Session& session, const LoadOpt
       Describe(prepared, options, arena->record(), placed, *control, *std::move(filled));
   report::Plan& plan = loaded.plan;
   plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
-  plan.route_reason =
-      "contiguous runs of 2 MiB pages could be had: " + RunsText(prepared.shape.run_pages);
+  plan.route_reason = "the runs that are needed could be had, in pages of 2 MiB: " +
+                      RunsText(prepared.shape.run_pages);
   progress("handing the control area to the kernel");
   auto committed = session.Commit(loaded, *control);
   if (!committed && !session.committed() && options.mmu == MmuMode::kAuto &&

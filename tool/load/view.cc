@@ -103,11 +103,13 @@ void AddCosts(System& system, report::Plan& plan) {
          .least = control,
          .most = control ? std::optional(*control * 50) : std::nullopt});
   }
-  const std::string slow = "with the caches off: far slower than what can be measured here";
+  const std::string slow = plan.mmu.empty()
+                               ? "by the running kernel"
+                               : "with the caches off: far slower than what can be measured here";
   const auto move =
       mmu || plan.bytes_to_move == 0 ? Nanoseconds(plan.bytes_to_move, speeds.copy) : std::nullopt;
   plan.costs.push_back({.name = "move",
-                        .meaning = plan.bytes_to_move == 0 ? "nothing"
+                        .meaning = plan.bytes_to_move == 0 ? "everything lies where it will run"
                                    : mmu
                                        ? HumanBytes(plan.bytes_to_move) + " at " + Rate(speeds.copy)
                                        : HumanBytes(plan.bytes_to_move) + " " + slow,
@@ -121,7 +123,8 @@ void AddCosts(System& system, report::Plan& plan) {
                           : std::nullopt;
   plan.costs.push_back(
       {.name = "verify",
-       .meaning = plan.bytes_to_verify == 0 ? "nothing"
+       .meaning = early                       ? "done before, by all CPUs"
+                  : plan.bytes_to_verify == 0 ? "no digests"
                   : mmu ? HumanBytes(plan.bytes_to_verify) + " at " + Rate(digest_speed)
                         : HumanBytes(plan.bytes_to_verify) + " " + slow,
        .least = verify,

@@ -96,7 +96,8 @@ void AddMemory(TextPage& page, const std::vector<Segment>& segments, const Contr
   page.Heading("Memory");
   for (const Segment& segment : segments) {
     AddSegment(page, segment,
-               segment.file_bytes == 0 || segment.file_bytes == segment.size
+               segment.name == "stamp" ? "the moment of reboot(2)"
+               : segment.file_bytes == 0 || segment.file_bytes == segment.size
                    ? ""
                    : "file " + HumanBytes(segment.file_bytes));
   }

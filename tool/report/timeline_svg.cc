@@ -102,12 +102,16 @@ class Picture {
       svg_.Line(blackout_end, line - 4, blackout_end, line + 4);
       const bool fits = Svg::WidthOf(text, kBold) < kInner / 2;
       svg_.Text(kMargin, line - 8, text, kBold, fits ? kInner / 2 : kInner);
-      svg_.Text(kMargin + kInner, line - 8, "jump: the next kernel runs from there on",
-                {.size = 12, .muted = true, .anchor = Svg::Anchor::kEnd}, kInner / 2 - 20);
     }
     y_ += 34;
-    svg_.Line(blackout_end, y_ - 34, blackout_end, y_ + 8, true);
-    y_ += 24;
+    svg_.Line(blackout_end, y_ - 34, blackout_end, y_ + 14, true);
+    // At the line, on the side that has room.
+    const bool right = blackout_end < kMargin + kInner / 2;
+    svg_.Text(
+        blackout_end + (right ? 6 : -6), y_ + 14, "the jump: from here on the next kernel runs",
+        {.size = 12, .muted = true, .anchor = right ? Svg::Anchor::kStart : Svg::Anchor::kEnd},
+        kInner / 2 - 20);
+    y_ += 44;
     Legend();
   }
 

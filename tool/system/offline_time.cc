@@ -11,7 +11,7 @@ constexpr uint64_t kMostPerCpu = 190'000'000;
 }  // namespace
 
 OfflineTime EstimateOffline(uint64_t cpus) {
-  if (cpus <= 1) return {0, 0, "one CPU: none to take offline"};
+  if (cpus <= 1) return {0, 0, "one CPU, so none to take offline"};
   const uint64_t others = cpus - 1;
   return {others * kLeastPerCpu, others * kMostPerCpu,
           std::to_string(others) + (others == 1 ? " CPU" : " CPUs") +
