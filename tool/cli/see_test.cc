@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
@@ -120,6 +122,67 @@ TEST_F(SeeTest, TheOtherRoutesHaveForecastsToo) {
     }
     ASSERT_EQ(Khop({"unload"}).code, 0);
   }
+}
+
+// Of the crash slot a plan says what the load does.
+TEST_F(SeeTest, AnotherToolsCrashKernelIsInTheWayOfBoth) {
+  machine_.system.Reserve({{0x60000000}, uint64_t{64} << 20});
+  machine_.system.crash = std::make_unique<system::FakeSystem::CrashImage>();
+  const Outcome planned = Khop({"plan", "/boot/Image", "--route", "reserved"});
+  const Outcome loaded = Khop({"load", "/boot/Image", "--route", "reserved"});
+  EXPECT_EQ(planned.code, static_cast<int>(ExitCode::kCrashSlotTaken));
+  EXPECT_EQ(loaded.code, planned.code);
+  EXPECT_EQ(loaded.err, planned.err);
+  // auto: no two pages of 2 MiB lie side by side, and the next route is not this one.
+  for (uint64_t at = 0x40000000; at < 0x80000000; at += 4 << 20) {
+    machine_.system.page_flags[at + (4 << 20) - 4096] = 1 << 7;
+  }
+  machine_.system.free_pages = {0x50000000, 0x50400000, 0x50800000};
+  for (uint64_t at = 0x51000000; at < 0x51a00000; at += 8192) {
+    machine_.system.base_pages.push_back(at);
+  }
+  const auto told = [](const Outcome& outcome) {
+    const json plan = json::parse(outcome.out, nullptr, false);
+    std::string text = plan.value("route", outcome.err);
+    for (const json& refused : plan["refused"]) {
+      text += " not " + refused["route"].get<std::string>();
+      if (refused["route"] == "reserved") text += ": " + refused["reason"].get<std::string>();
+    }
+    return text;
+  };
+  const std::vector<std::string> automatic = {"plan", "/boot/Image", "--json"};
+  const std::string expected =
+      "gather not in-place not reserved: another tool has loaded one, and khop does not displace "
+      "it; unload it with that tool, and give it to khop (--crash-kernel)";
+  EXPECT_EQ(told(Khop(automatic)), expected);
+  EXPECT_EQ(told(Khop({"load", "/boot/Image", "--json"})), expected);
+  ASSERT_EQ(Khop({"unload"}).code, 0);
+  Capture();
+  EXPECT_EQ(told(Elsewhere({"plan", "/boot/Image", "--json", "--from", "/tmp/c"})), expected);
+  // Without root nobody can tell whose it is.
+  machine_.system.SetFile("/run/khop/state.json", "");
+  machine_.system.Find("/run/khop/state.json")->open_error = EACCES;
+  const Outcome unsure = Khop({"plan", "/boot/Image", "--route", "reserved"});
+  EXPECT_EQ(unsure.code, 0) << unsure.err;
+  EXPECT_THAT(unsure.out, HasSubstr("only root may see whose it is"));
+}
+
+// The kernel does everything there, and shows nothing of it.
+TEST_F(SeeTest, RouteFileSaysWhyItHasNoAddresses) {
+  machine_.system.kexec_file_error = 0;
+  const Outcome planned = Khop({"plan", "/boot/Image", "--route", "file", "--diff-dtb", "--json"});
+  ASSERT_EQ(planned.code, 0) << planned.err;
+  const json plan = json::parse(planned.out);
+  EXPECT_EQ(plan["addresses"], "unknown");
+  EXPECT_TRUE(plan["segments"].empty());
+  EXPECT_TRUE(plan["dtb_changes"].empty());
+  EXPECT_TRUE(plan["dtb_diff"].empty());
+  const Outcome text = Khop({"plan", "/boot/Image", "--route", "file"});
+  EXPECT_THAT(text.out, HasSubstr("there are no addresses to"));
+  EXPECT_THAT(text.out, HasSubstr("khop's relocator has no part in it"));
+  EXPECT_THAT(text.out, testing::Not(HasSubstr("a dry run")));
+  EXPECT_THAT(text.out, testing::Not(HasSubstr("no console is known")));
+  EXPECT_THAT(text.out, testing::Not(HasSubstr("caches off")));
 }
 
 TEST_F(SeeTest, TheProbeTellsAboutKexecFileLoad) {

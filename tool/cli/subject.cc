@@ -62,7 +62,8 @@ Result<void> RunCapture(Context& context, const Command& command) {
   recorder.AddFile(stub, StubKernel());
   // What they ask is what is saved; what they say of this machine does not matter here.
   (void)doctor::Examine(recorder);
-  for (const load::Route route : {load::Route::kInPlace, load::Route::kGather}) {
+  for (const load::Route route :
+       {load::Route::kInPlace, load::Route::kReserved, load::Route::kGather}) {
     load::LoadOptions options;
     options.kernel = stub;
     options.route = route;

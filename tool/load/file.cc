@@ -83,8 +83,10 @@ void Describe(const LoadOptions& options, const Prepared& prepared, uint32_t fla
   plan.mmu.clear();
   plan.mmu_reason.clear();
   plan.notes.emplace_back(
-      "after the load nothing is verified by khop, a hop that fails says nothing, and khop report "
-      "has no timeline");
+      "the running kernel chooses the places and makes the next device tree when it loads, and "
+      "shows neither: there are no addresses to tell, and no differences of the trees");
+  plan.notes.emplace_back(
+      "after the load nothing is verified by khop, and khop report has no timeline");
   if (options.no_cma && (flags & system::kKexecFileNoCma) == 0) {
     plan.notes.emplace_back("--no-cma: this kernel never loads into CMA areas");
   }

@@ -158,11 +158,13 @@ Result<report::Plan> PlanLoad(System& system, const LoadOptions& asked, bool dif
         if (const auto done = row.plan(system, options, *prepared, plan); !done) {
           return Forward(done);
         }
-        if (const auto done = AddTree(*prepared, diff, plan); !done) return Forward(done);
-        plan.notes.emplace_back(
-            plan.addresses == "forecast"
-                ? "a forecast: nothing was taken, and the kernel may give other pages when asked"
-                : "a dry run: no memory was taken, so no physical address is known");
+        if (row.route != Route::kFile) {
+          if (const auto done = AddTree(*prepared, diff, plan); !done) return Forward(done);
+          plan.notes.emplace_back(
+              plan.addresses == "forecast"
+                  ? "a forecast: nothing was taken, and the kernel may give other pages when asked"
+                  : "a dry run: no memory was taken, so no physical address is known");
+        }
         if (system.EffectiveUid() != 0) {
           plan.notes.emplace_back(
               "to load takes root; whether the kernel would refuse is not known without it");

@@ -10,6 +10,7 @@
 #include "tool/load/fill.h"
 #include "tool/load/forecast.h"
 #include "tool/load/routes.h"
+#include "tool/load/state_look.h"
 #include "tool/system/huge_pages.h"
 #include "tool/system/kexec_state.h"
 
@@ -95,6 +96,36 @@ std::unexpected<Failure> TooSmall(const Reservation& reservation, const Prepared
               beside_another ? "khop unload first" : "boot with a larger crashkernel=");
 }
 
+// What a load is refused for before it looks for room.
+Result<void> CheckLoad(System& system, const LoadOptions& options, const Prepared& prepared,
+                       const State& state) {
+  if (const auto free = CheckCrashSlot(system, state); !free) return free;
+  if (!IsAligned(prepared.sizes.text_offset, system.PageSize())) {
+    return Fail(ExitCode::kNoRoute, "the kernel", "its text_offset is no multiple of a page",
+                "take --route in-place");
+  }
+  const auto crash_loaded = system::CrashLoaded(system);
+  if (!crash_loaded) return Forward(crash_loaded);
+  // A load, and an unload if there is no crash kernel to stay.
+  return system::CheckCrashLoadAllowed(system, options.crash_kernel || *crash_loaded ? 1 : 2);
+}
+
+// The state as far as it can be seen; `plan` gets a note where that is not enough.
+Result<State> StateForPlan(System& system, report::Plan& plan) {
+  auto state = LookAtState(system);
+  if (state || state.error().code == ExitCode::kBadState) return state;
+  if (system::CrashLoaded(system).value_or(false)) {
+    plan.notes.emplace_back(
+        "a crash kernel is loaded, and only root may see whose it is: if it is not khop's, the "
+        "load "
+        "does not take this route");
+    State unknown;
+    unknown.crash.emplace();
+    return unknown;
+  }
+  return State{};
+}
+
 }  // namespace
 
 Result<void> PlanReserved(System& system, const LoadOptions& options, const Prepared& prepared,
@@ -104,14 +135,19 @@ Result<void> PlanReserved(System& system, const LoadOptions& options, const Prep
   if (!map) return Forward(map);
   const auto reservation = FindReservation(*map);
   if (!reservation) return Forward(reservation);
+  const auto state = StateForPlan(system, plan);
+  if (!state) return Forward(state);
+  if (const auto can = CheckLoad(system, options, prepared, *state); !can) return can;
   Room room(reservation->images, granule);
+  const Ranges current = PayloadOf(*state, granule);
+  room.Withhold(current);
   const auto places = TakePayload(room, prepared.sizes, prepared.kernel.size, prepared.bounds);
-  if (!places) return TooSmall(*reservation, prepared, false);
+  if (!places) return TooSmall(*reservation, prepared, !current.empty());
   plan.route_reason = "crashkernel= reserved " + HumanBytes(reservation->images.size) + " at " +
                       Hex(reservation->images.start.value);
   plan.bytes_in_place = prepared.kernel.size + prepared.initrd_size + prepared.sizes.dtb_size;
-  if (system::CrashLoaded(system).value_or(false)) {
-    plan.notes.emplace_back("a crash kernel is loaded: if it is not khop's, the load is refused");
+  if (options.crash_kernel) {
+    plan.notes.emplace_back("whether the crash kernel has room beside it is seen at the load");
   }
   const uint64_t pages = HeldPages(prepared, granule);
   const auto held = ForecastHugePages(system, prepared, pages, plan);
@@ -129,11 +165,7 @@ Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOp
   if (!map) return Forward(map);
   const auto reservation = FindReservation(*map);
   if (!reservation) return Forward(reservation);
-  if (const auto free = CheckCrashSlot(system, state); !free) return Forward(free);
-  if (!IsAligned(prepared.sizes.text_offset, granule)) {
-    return Fail(ExitCode::kNoRoute, "the kernel", "its text_offset is no multiple of a page",
-                "take --route in-place");
-  }
+  if (const auto can = CheckLoad(system, options, prepared, state); !can) return Forward(can);
 
   // The capture kernel that stays: the one given, or the one that khop has loaded.
   std::optional<LoadOptions> capture_options;
@@ -145,11 +177,6 @@ Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOp
   if (!crash_loaded) return Forward(crash_loaded);
   if (!capture_options && *crash_loaded) {
     capture_options = CaptureOptions(*state.crash, options.blob);
-  }
-  // A load, and an unload if there is nothing to stay.
-  const uint64_t attempts = capture_options ? 1 : 2;
-  if (const auto allowed = system::CheckCrashLoadAllowed(system, attempts); !allowed) {
-    return Forward(allowed);
   }
 
   Room room(reservation->images, granule);

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "core/digest/crc32c.h"
+#include "tool/load/state_look.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
@@ -17,7 +18,6 @@ namespace {
 constexpr const char* kDirectory = "/run/khop";
 constexpr const char* kLockFile = "/run/khop/lock";
 constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
-constexpr uint64_t kMaxState = 64 << 20;
 constexpr uint64_t kMaxControl = uint64_t{1} << 30;
 
 constexpr const char* kStartAfresh = "run khop unload to start afresh";
@@ -67,24 +67,7 @@ Result<std::string> StateStore::BootId() {
   return *std::move(id);
 }
 
-Result<State> StateStore::Read() {
-  const auto text = ReadFile(*system_, kStateFile, kMaxState);
-  if (!text) {
-    if (text.error().value == ENOENT) return State{};
-    if (text.error().value == EFBIG) {
-      return Fail(ExitCode::kBadState, kStateFile, "it is damaged", kStartAfresh);
-    }
-    // Not kBadState, which khop unload takes for a state that is lost.
-    return FailErrno(ExitCode::kSystemCall, kStateFile, text.error().value);
-  }
-  std::string boot_id;
-  auto state = DecodeState(*text, &boot_id);
-  // Memory does not survive a boot; only a /run that is no tmpfs shows this.
-  if (!state) return state;
-  const auto now = BootId();
-  if (!now) return Forward(now);
-  return boot_id == *now ? std::move(state) : State{};
-}
+Result<State> StateStore::Read() { return LookAtState(*system_); }
 
 Result<void> StateStore::Write(const State& state) {
   if (state.empty()) {

@@ -196,11 +196,14 @@ std::string RenderText(const Plan& plan, const Style& style) {
              : plan.digest == "early"
                  ? "sha256 over " + HumanBytes(plan.bytes_to_verify) + ", early: at exec --now"
                  : plan.digest + " over " + HumanBytes(plan.bytes_to_verify));
-  page.Field(
-      "On failure",
-      (plan.console.empty() ? std::string("no console is known") : "a line on " + plan.console) +
-          (plan.conduit.empty() ? "; no way to reset is known"
-                                : ", then PSCI SYSTEM_RESET (" + plan.conduit + ")"));
+  // No MMU of a relocator's: there is no relocator.
+  page.Field("On failure",
+             plan.mmu.empty()
+                 ? std::string("the hop says nothing: khop's relocator has no part in it")
+                 : (plan.console.empty() ? std::string("no console is known")
+                                         : "a line on " + plan.console) +
+                       (plan.conduit.empty() ? "; no way to reset is known"
+                                             : ", then PSCI SYSTEM_RESET (" + plan.conduit + ")"));
   if (!plan.failure_record.empty()) {
     page.Field("", "khop report tells why after the reset: " + plan.failure_record);
   }
