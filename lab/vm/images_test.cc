@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lab/vm/lab_files.h"
+#include "tool/image/test_packed.h"
 #include "tool/image/unpack.h"
 
 namespace khop::lab {
@@ -98,6 +99,43 @@ TEST_F(RealImages, GiveTheKernelBack) {
     if (c.initrd) {
       EXPECT_EQ(contents->initrds[0].where.size, 1'000'001U);
     }
+  }
+}
+
+// Files of the real tools again, of a small kernel, cut after each of their first bytes and in many
+// places more: refused by one line, or what is missing is not needed (an ELF's section headers).
+TEST_F(RealImages, CutAnywhereAreRefused) {
+  const Bytes image = image::NoisyImage();
+  const auto path = directory_ / "small";
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(image.data()),
+             static_cast<std::streamsize>(image.size()));
+  std::ofstream(initrd_) << std::string(1001, 'i');
+  for (const char* const name :
+       {"uki", "uki-zboot", "vmlinux", "uimage", "uimage-multi", "fit", "fit-external"}) {
+    SCOPED_TRACE(name);
+    const auto made = WrapImage(name, path, initrd_, directory_);
+    if (!made) GTEST_SKIP() << made.error().what;
+    const Bytes bytes = ReadAll(*made);
+    const auto read = [&](size_t size) {
+      image::MemorySource source{std::span(bytes).first(size)};
+      return ReadContents(source, {.name = "f", .compatible = {}, .configuration = {}});
+    };
+    const auto whole = read(bytes.size());
+    ASSERT_TRUE(whole) << whole.error().message;
+    size_t refused = 0;
+    for (size_t size = 1; size < bytes.size(); size += size < 512 ? 1 : 509) {
+      const auto contents = read(size);
+      if (contents) {
+        EXPECT_EQ(contents->kernel->recipe, whole->kernel->recipe) << size;
+        EXPECT_EQ(contents->initrds, whole->initrds) << size;
+        continue;
+      }
+      ++refused;
+      EXPECT_EQ(contents.error().message.find('\n'), std::string::npos);
+      EXPECT_NE(contents.error().code, ExitCode::kInternal) << size << contents.error().message;
+    }
+    EXPECT_GT(refused, 512U);
   }
 }
 
