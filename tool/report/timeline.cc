@@ -89,7 +89,7 @@ void AddNow(Timeline& timeline, const ClockSample& now) {
     return;
   }
   const uint64_t clock_start = now.counter - uptime;
-  AddStep(timeline, "kernel-start", "next kernel until its clock starts", timeline.jump,
+  AddStep(timeline, "kernel-start", "next kernel until its clock runs", timeline.jump,
           clock_start);
   if (!now.init) {
     timeline.notes.emplace_back(

@@ -219,7 +219,7 @@ set-up            800 ns  |                     hand-off checked, MMU on
 move                0 ns                        payload to its place
 verify         50.000 ms  ###                   digests of the payload
 finish         20.000 us  |                     caches cleaned, MMU off
-kernel-start   10.000 ms  #                     next kernel until its clock starts
+kernel-start   10.000 ms  #                     next kernel until its clock runs
 kernel        400.000 ms  ####################  next kernel until it runs init
 userspace     600.000 ms  ####################> user space until now
 Blackout     150.020 ms from reboot(2) to the jump
@@ -231,6 +231,14 @@ Counter      62500000 Hz
 Note         "kernel-start" ends where the kernel's log has 0.000000: after its
              first instructions and the set-up of its memory
 )");
+}
+
+TEST(TimelineText, FitsEightyColumns) {
+  auto timeline = DecodeTimeline(AHop().bytes(), kNow);
+  ASSERT_TRUE(timeline);
+  for (TimelineStep& step : timeline->steps) step.nanoseconds = 999'999'999'999;
+  std::istringstream lines(RenderText(*timeline));
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
 }
 
 TEST(TimelineJson, HoldsEverything) {
