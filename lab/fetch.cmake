@@ -83,9 +83,8 @@ foreach(row IN LISTS KHOP_LAB_KERNELS)
   endif()
 endforeach()
 
-# For the kernel module: the headers of the 5.10 above with the build machine's own tools, and
-# its release's kexec-tools with its libraries.
-function(fetch_module_needs short)
+# For the kernel module: the headers of one of the kernels above, with the build machine's own tools.
+function(fetch_headers short)
   if(NOT EXISTS "${lab}/kernels/${short}/version")
     return()
   endif()
@@ -113,6 +112,19 @@ function(fetch_module_needs short)
   else()
     message(WARNING "SKIPPED: no headers for ${release}; the scenarios of the kernel module are skipped")
   endif()
+endfunction()
+fetch_headers(5.10)
+if(SET STREQUAL "full")
+  fetch_headers(6.1) # which the module has to refuse
+endif()
+
+# The kexec-tools of a kernel's own release, with its libraries.
+function(fetch_kexec_tools short)
+  if(NOT EXISTS "${lab}/kernels/${short}/version")
+    return()
+  endif()
+  file(STRINGS "${lab}/kernels/${short}/version" version)
+  list(GET version 2 suite)
   khop_debian_packages(SUITE ${suite} PACKAGES kexec-tools libc6 liblzma5 zlib1g
     EXTRACT "./sbin/kexec" "./usr/sbin/kexec" "./lib/*" "./usr/lib/aarch64-linux-gnu/lib*"
     DESTINATION "${lab}/packages/kexec-tools-${short}" OPTIONAL RESULT versions)
@@ -130,7 +142,7 @@ function(fetch_module_needs short)
     message(STATUS "lab kexec-tools of ${short}: ${versions}")
   endif()
 endfunction()
-fetch_module_needs(5.10)
+fetch_kexec_tools(5.10)
 
 khop_debian_codename(suite)
 khop_debian_packages(SUITE ${suite} PACKAGES busybox-static

@@ -82,6 +82,7 @@ full_packages() {
 e2fsprogs makes the disks of the lab's Debian machines
 ansible-core runs the play of docs/operating.md
 openssh-client is what it reaches machines by
+dkms builds the kernel module from its source package
 LIST
 }
 

@@ -5,7 +5,10 @@
  * At reboot, in process context, a notifier reads the image's page list and builds the control
  * area. machine_kexec() then does what it always does, on an empty list, and enters the relocator
  * in the image's place. Until that moment nothing of the image is changed: whatever is short or odd
- * leaves it to the stock code, with a line in the log. Why it is so: docs/module.md. */
+ * leaves it to the stock code, with a line in the log. Why it is so: docs/module.md.
+ *
+ * This is the only file that sees the kernel's headers, and long for that reason: what can be said
+ * without them is C++ beside it (relocation.h), which has its tests on the host. */
 #define pr_fmt(fmt) "khop_relocate: " fmt
 
 #include <linux/kexec.h>

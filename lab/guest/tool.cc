@@ -20,13 +20,20 @@
 // - crash load|unload: the same of the crash image
 // - inject kill|ERRNO FIRST STEP COMMAND...: see inject.h
 // - name FILE MODEL: writes the running kernel's device tree with another model
+// - attribute FILE NAME VALUE: gives a file the extended attribute that the file VALUE holds
+// - trust FILE: makes the certificate FILE (DER) one that IMA's signatures are checked with, where
+// no
+//   trusted keyring is asked for
 // - reboot, zero, count COMMAND..., peak COMMAND...: see measure.h
 #include <fcntl.h>
 #include <libfdt.h>
+#include <linux/keyctl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -216,6 +223,23 @@ int Lock(const char* path) {
   return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : Complain(path);
 }
 
+int SetAttribute(const char* file, const char* name, const char* value_file) {
+  std::ifstream in(value_file, std::ios::binary);
+  const std::string value{std::istreambuf_iterator<char>(in), {}};
+  if (value.empty()) return Complain(value_file);
+  return setxattr(file, name, value.data(), value.size(), 0) == 0 ? 0 : Complain(name);
+}
+
+int Trust(const char* file) {
+  std::ifstream in(file, std::ios::binary);
+  const std::string certificate{std::istreambuf_iterator<char>(in), {}};
+  const long ring = syscall(SYS_add_key, "keyring", "_ima", nullptr, 0, KEY_SPEC_USER_KEYRING);
+  if (ring < 0) return Complain("_ima");
+  const long key = syscall(SYS_add_key, "asymmetric", "", certificate.data(), certificate.size(),
+                           static_cast<int>(ring));
+  return key < 0 ? Complain(file) : 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -263,6 +287,12 @@ int main(int argc, char** argv) {
     return WriteTree(argv[2], [&](void* tree) {
       return fdt_setprop(tree, 0, "model", argv[3], static_cast<int>(strlen(argv[3])) + 1);
     });
+  }
+  if (verb == "attribute" && argc == 5) {
+    return SetAttribute(argv[2], argv[3], argv[4]);
+  }
+  if (verb == "trust" && argc == 3) {
+    return Trust(argv[2]);
   }
   if (verb == "reboot" && argc == 2) {
     return khop::lab::RebootAtACount();

@@ -92,6 +92,20 @@ Result<std::filesystem::path> WrapImage(const std::string& name, const std::file
   return made;
 }
 
+Result<void> SignForIma(const std::filesystem::path& file, const std::filesystem::path& directory) {
+  const std::string certificate = (LabDirectory() / "keys/lab.pem").string();
+  // The paths are the lab's own.
+  const std::string command = std::string(KHOP_LAB_SOURCE) + "/kernel/ima-signature " +
+                              (LabDirectory() / "keys/lab.key").string() + " " + certificate + " " +
+                              file.string() + " > " + (directory / "signature").string() +
+                              " && openssl x509 -in " + certificate + " -outform DER -out " +
+                              (directory / "certificate").string();
+  if (std::system(command.c_str()) != 0) {  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
+    return Fail("lab/kernel/ima-signature made no signature of " + file.string());
+  }
+  return {};
+}
+
 Result<void> AddKexecTools(Initramfs& guest, std::string* package) {
   const std::filesystem::path directory = LabDirectory() / "kexec-tools";
   std::ifstream version(directory / "version");

@@ -45,6 +45,10 @@ Result<std::filesystem::path> WrapImage(const std::string& name, const std::file
                                         const std::filesystem::path& initrd,
                                         const std::filesystem::path& directory);
 
+// Writes `directory`/signature, what security.ima has to be for `file` to be signed by the lab's
+// key, and `directory`/certificate, the certificate in DER.
+Result<void> SignForIma(const std::filesystem::path& file, const std::filesystem::path& directory);
+
 // Puts the lab's kexec-tools into a guest as /kexec-tools/kexec, and khop as /khop/kexec; `package`
 // gets its version. Fails when lab/fetch.cmake could not get it.
 Result<void> AddKexecTools(Initramfs& guest, std::string* package = nullptr);
