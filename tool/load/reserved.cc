@@ -210,7 +210,7 @@ Result<report::Plan> LoadReserved(System& system, Session& session, const LoadOp
                     [&](const PoolRecords& pools) { return session.BeginBuild(slot, pools); });
   if (!arena) return Forward(arena);
   const PhysRange held{arena->runs().front(), pages * kHugePageSize};
-  Placed placed = Place(*places, held, prepared, options, granule);
+  const Placed placed = Place(*places, held, prepared, options, granule);
 
   const Arena staged = Arena::Stage(system, FileRanges(prepared, placed));
   auto filled = Fill(system, options, prepared, staged, placed, progress);
