@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# cmake -DHEADERS=… -DOUTPUT=… [-DCXX=…] -P this: khop_relocate.ko for the kernel of these headers, from
-# the same tree that DKMS would get. Cross-compiles where the machine is not arm64.
+# cmake -DHEADERS=… -DOUTPUT=… [-DCXX=…] [-DKEY=… -DCERTIFICATE=…] -P this: khop_relocate.ko for the kernel
+# of these headers, from the same tree that DKMS would get; with a key khop_relocate.signed.ko beside it.
+# Cross-compiles where the machine is not arm64.
 cmake_minimum_required(VERSION 3.25)
 if(NOT EXISTS "${HEADERS}/Makefile")
   # As for the scenarios: not an error where the lab could not get them.
@@ -30,3 +31,8 @@ if(NOT code EQUAL 0 OR log MATCHES "[Ww]arning:|WARNING:")
 endif()
 file(COPY_FILE "${DESTINATION}/khop_relocate.ko" "${OUTPUT}/khop_relocate.ko" ONLY_IF_DIFFERENT)
 message(STATUS "${OUTPUT}/khop_relocate.ko")
+if(KEY)
+  execute_process(COMMAND "${headers}/scripts/sign-file" sha256 "${KEY}" "${CERTIFICATE}"
+      "${OUTPUT}/khop_relocate.ko" "${OUTPUT}/khop_relocate.signed.ko"
+    COMMAND_ERROR_IS_FATAL ANY)
+endif()

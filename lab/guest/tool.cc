@@ -21,9 +21,8 @@
 // - inject kill|ERRNO FIRST STEP COMMAND...: see inject.h
 // - name FILE MODEL: writes the running kernel's device tree with another model
 // - attribute FILE NAME VALUE: gives a file the extended attribute that the file VALUE holds
-// - trust FILE: makes the certificate FILE (DER) one that IMA's signatures are checked with, where
-// no
-//   trusted keyring is asked for
+// - trust FILE: makes the certificate FILE (DER) one that IMA's signatures are checked with,
+//   where no trusted keyring is asked for
 // - reboot, zero, count COMMAND..., peak COMMAND...: see measure.h
 #include <fcntl.h>
 #include <libfdt.h>

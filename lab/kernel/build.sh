@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Builds a kernel of the lab's own from Debian's source package, with a key made here, and signs it.
-#   lab/kernel/build.sh 6.12-64k
-# Leaves in build/lab/kernels/SHORT: Image, Image.signed, version. A build of the same source,
-# configuration and script is not repeated.
+#   lab/kernel/build.sh 6.12-64k | 5.10-signed
+# Leaves in build/lab/kernels/SHORT: Image, Image.signed, version, and of kernels with modules
+# headers/output, what a module is built with. A build of the same source, configuration and script is
+# not repeated.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 short=$1
 case $short in
   6.12-64k) suite=trixie package=linux-source-6.12 ;;
+  5.10-signed) suite=bullseye package=linux-source-5.10 ;;
   *) echo "build.sh: there is no configuration for $short" >&2 && exit 2 ;;
 esac
 packages=build/lab/packages/$package
@@ -53,8 +55,11 @@ build() {
   make -C "$work/source" O="$PWD/$work/output" ARCH=arm64 CROSS_COMPILE=$cross -s "$@" \
     >>"$log" 2>&1
 }
-cp "$config" "$work/fragment"
-echo "CONFIG_SYSTEM_TRUSTED_KEYS=\"$PWD/$certificate\"" >>"$work/fragment"
+{
+  cat "$config"
+  echo "CONFIG_LOCALVERSION=\"-khop-${short#*-}\""
+  echo "CONFIG_SYSTEM_TRUSTED_KEYS=\"$PWD/$certificate\""
+} >"$work/fragment"
 build KCONFIG_ALLCONFIG="$PWD/$work/fragment" allnoconfig || fail "make allnoconfig failed"
 lost=$(grep -E '^(# )?CONFIG_' "$work/fragment" | grep -vxF -f "$work/output/.config") || true
 [ -z "$lost" ] || fail "the configuration lost ${lost//$'\n'/, }"
@@ -63,6 +68,15 @@ build -j "$jobs" Image || fail "make Image failed"
 cp "$work/output/arch/arm64/boot/Image" "$out/Image"
 sbsign --key "$key" --cert "$certificate" --output "$out/Image.signed" "$out/Image" 2>>"$log" ||
   fail "sbsign failed"
+if grep -qx CONFIG_MODULES=y "$work/output/.config"; then
+  build -j "$jobs" modules || fail "make modules failed"
+  mkdir -p "$out/headers/source" "$out/headers/output"
+  tar -c -C "$work/source" Makefile scripts include arch/arm64/Makefile arch/arm64/include |
+    tar -x -C "$out/headers/source"
+  tar -c -C "$work/output" .config Module.symvers scripts include arch/arm64/include |
+    tar -x -C "$out/headers/output"
+  echo "include $PWD/$out/headers/source/Makefile" >"$out/headers/output/Makefile"
+fi
 release=$(cat "$work/output/include/config/kernel.release")
 printf '%s\n%s\n' "$release" "$(basename "$source" .tar.xz), built here" >"$out/version"
 echo "$stamp $(sha256sum <"$certificate")" >"$out/built"

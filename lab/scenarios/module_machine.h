@@ -17,7 +17,9 @@ class ModuleMachine : public GatherMachine {
 
   // Where the module for a kernel of the lab is.
   static std::string ModuleOf(const std::string& kernel) {
-    return (kernel == "5.10" ? "module" : "module-" + kernel) + "/khop_relocate.ko";
+    if (kernel == "5.10") return "module/khop_relocate.ko";
+    return "module-" + kernel +
+           (kernel == "5.10-signed" ? "/khop_relocate.signed.ko" : "/khop_relocate.ko");
   }
   static FirstMachineConfig WithModule(FirstMachineConfig config, const std::string& kernel) {
     config.kernel = kernel;
