@@ -27,9 +27,6 @@ endmacro()
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(KHOP_TARGET_ARM64 TRUE)
-  # Nor a path that is relative to the build tree, as a compiler cache makes them.
-  file(RELATIVE_PATH relative_source ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR})
-  target_compile_options(khop_options INTERFACE -ffile-prefix-map=${relative_source}=)
 endif()
 
 # khop_library(NAME SOURCES... [DEPS ...]): a static library with the project's options.
