@@ -76,7 +76,11 @@ Result<image::Unpacker> OpenStream(System& system, const SourceFile& source) {
 
 namespace {
 
-Result<void> CheckLength(System& system, const SourceFile& source) {
+// After the last byte.
+Result<void> Finish(System& system, const SourceFile& source, image::Unpacker& stream) {
+  if (const auto finished = stream.Finish(); !finished) return Forward(finished);
+  // Nobody needs the file in memory beside its contents, least of all where there is little.
+  system.DropFromCache(source.file.fd());
   std::byte beyond;
   const auto more = system.ReadAt(source.file.fd(), {&beyond, 1}, source.file_size);
   if (!more) return FailErrno(ExitCode::kFileUnreadable, source.path, more.error().value);
@@ -104,18 +108,14 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
         return {};
       });
   if (!read) return read;
-  if (const auto finished = stream->Finish(); !finished) return finished;
-  // Nobody needs it twice in memory, least of all where there is little.
-  system.DropFromCache(source.file.fd());
-  return CheckLength(system, source);
+  return Finish(system, source, *stream);
 }
 
 Result<void> Stream(System& system, const SourceFile& source, std::span<std::byte> to) {
   auto stream = OpenStream(system, source);
   if (!stream) return Forward(stream);
   if (const auto got = stream->Read(to); !got) return Forward(got);
-  if (const auto finished = stream->Finish(); !finished) return Forward(finished);
-  return CheckLength(system, source);
+  return Finish(system, source, *stream);
 }
 
 void WriteTo(const Arena& arena, PhysAddr destination, std::span<const std::byte> bytes) {

@@ -10,7 +10,6 @@
 #include "tool/load/fill.h"
 #include "tool/load/forecast.h"
 #include "tool/load/routes.h"
-#include "tool/load/state_look.h"
 #include "tool/system/huge_pages.h"
 #include "tool/system/kexec_state.h"
 
@@ -117,8 +116,7 @@ Result<State> StateForPlan(System& system, report::Plan& plan) {
   if (system::CrashLoaded(system).value_or(false)) {
     plan.notes.emplace_back(
         "a crash kernel is loaded, and only root may see whose it is: if it is not khop's, the "
-        "load "
-        "does not take this route");
+        "load does not take this route");
     State unknown;
     unknown.crash.emplace();
     return unknown;

@@ -4,7 +4,6 @@
 #include <cerrno>
 
 #include "core/digest/crc32c.h"
-#include "tool/load/state_look.h"
 #include "tool/system/kexec_state.h"
 
 namespace khop::load {
@@ -18,11 +17,18 @@ namespace {
 constexpr const char* kDirectory = "/run/khop";
 constexpr const char* kLockFile = "/run/khop/lock";
 constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
+constexpr uint64_t kMaxState = 64 << 20;
 constexpr uint64_t kMaxControl = uint64_t{1} << 30;
 
 constexpr const char* kStartAfresh = "run khop unload to start afresh";
 
 std::string ControlFile(int file) { return "/run/khop/control." + std::to_string(file); }
+
+Result<std::string> BootId(System& system) {
+  auto id = ReadFile(system, kBootId, 256);
+  if (!id) return FailErrno(ExitCode::kSystemCall, kBootId, id.error().value);
+  return *std::move(id);
+}
 
 }  // namespace
 
@@ -32,6 +38,25 @@ bool HeldByKernel(const Loaded& loaded) {
 
 uint32_t ControlCrc32c(std::string_view bytes) {
   return digest::Crc32c(std::as_bytes(std::span(bytes)), digest::DigestFeatures::Scalar());
+}
+
+Result<State> LookAtState(System& system) {
+  const auto text = ReadFile(system, kStateFile, kMaxState);
+  if (!text) {
+    if (text.error().value == ENOENT) return State{};
+    if (text.error().value == EFBIG) {
+      return Fail(ExitCode::kBadState, kStateFile, "it is damaged", kStartAfresh);
+    }
+    // Not kBadState, which khop unload takes for a state that is lost.
+    return FailErrno(ExitCode::kSystemCall, kStateFile, text.error().value);
+  }
+  std::string boot_id;
+  auto state = DecodeState(*text, &boot_id);
+  // Memory does not survive a boot; only a /run that is no tmpfs shows this.
+  if (!state) return state;
+  const auto now = BootId(system);
+  if (!now) return Forward(now);
+  return boot_id == *now ? std::move(state) : State{};
 }
 
 Result<StateStore> StateStore::Open(System& system) {
@@ -61,14 +86,6 @@ Result<StateStore> StateStore::Open(System& system) {
   return StateStore(system, std::move(*lock));
 }
 
-Result<std::string> StateStore::BootId() {
-  auto id = ReadFile(*system_, kBootId, 256);
-  if (!id) return FailErrno(ExitCode::kSystemCall, kBootId, id.error().value);
-  return *std::move(id);
-}
-
-Result<State> StateStore::Read() { return LookAtState(*system_); }
-
 Result<void> StateStore::Write(const State& state) {
   if (state.empty()) {
     const auto gone = system_->Unlink(kStateFile);
@@ -77,7 +94,7 @@ Result<void> StateStore::Write(const State& state) {
     }
     return {};
   }
-  const auto boot_id = BootId();
+  const auto boot_id = BootId(*system_);
   if (!boot_id) return Forward(boot_id);
   const std::string text = EncodeState(state, *boot_id);
   const auto written = ReplaceFile(*system_, kStateFile, std::as_bytes(std::span(text)));

@@ -107,6 +107,11 @@ inline constexpr const char* kStateFile = "/run/khop/state.json";
 
 uint32_t ControlCrc32c(std::string_view bytes);
 
+// The state as it is now, for those that only look; others take the lock (StateStore). No state if
+// there is none or it is of an earlier boot. Errors: kBadState, kSystemCall (only root may read
+// it).
+Result<State> LookAtState(system::System& system);
+
 // The open, locked state. Only one exists on the machine at any time.
 class StateStore {
  public:
@@ -114,8 +119,7 @@ class StateStore {
   // or this is not the machine's own IPC namespace), kSystemCall.
   static Result<StateStore> Open(system::System& system);
 
-  // No state if there is none or it is of an earlier boot. Errors: kBadState.
-  Result<State> Read();
+  Result<State> Read() { return LookAtState(*system_); }
   // An empty state removes the file.
   Result<void> Write(const State& state);
 
@@ -129,7 +133,6 @@ class StateStore {
  private:
   StateStore(system::System& system, system::File lock)
       : system_(&system), lock_(std::move(lock)) {}
-  Result<std::string> BootId();
 
   system::System* system_;
   system::File lock_;
