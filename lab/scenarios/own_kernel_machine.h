@@ -9,11 +9,15 @@ namespace khop::lab {
 
 class OwnKernelMachine : public RouteMachine {
  protected:
+  static constexpr const char* kWithIts = "virt,gic-version=3";
+  static constexpr const char* kNoIts = "virt,gic-version=3,its=off";
+
   // Under lockdown kexec_load is closed, and kexec_file_load takes what is signed: auto says so.
-  void HopSignedByFile(const std::string& kernel) {
+  void HopSignedByFile(const std::string& kernel, const std::string& hardware = kWithIts) {
     START_FIRST_MACHINE({.kernel = kernel,
                          .next_kernel = kernel,
                          .next_file = "Image.signed",
+                         .machine = hardware,
                          .append = "lockdown=integrity"});
     MUST(guest().Must(kMountSecurity));
     MUST(guest().Must("khop kexec -s -l /next/Image --initrd=/next/initrd && khop kexec -u"));
@@ -29,8 +33,11 @@ class OwnKernelMachine : public RouteMachine {
     ASSERT_NO_FATAL_FAILURE(HopBy("file"));
   }
 
-  void RefuseUnsigned(const std::string& kernel) {
-    START_FIRST_MACHINE({.kernel = kernel, .next_kernel = kernel, .append = "lockdown=integrity"});
+  void RefuseUnsigned(const std::string& kernel, const std::string& hardware = kWithIts) {
+    START_FIRST_MACHINE({.kernel = kernel,
+                         .next_kernel = kernel,
+                         .machine = hardware,
+                         .append = "lockdown=integrity"});
     MUST(guest().Must(kMountSecurity));
     for (const char* const route : {"--route file", "--route auto"}) {
       ExpectRefused(std::string("khop load /next/Image --initrd /next/initrd ") + route, 61,
@@ -40,7 +47,7 @@ class OwnKernelMachine : public RouteMachine {
   }
 
   // IMA's policy is asked about the very file; without lockdown nothing else stands in the way.
-  void AskImasPolicy(const std::string& own) {
+  void AskImasPolicy(const std::string& own, const std::string& hardware = kWithIts) {
     const Result<LabKernel> kernel = FindKernel(own);
     if (!kernel) GTEST_SKIP() << kernel.error().what;
     const Result<std::filesystem::path> signs = MakeRunDirectory("ima-" + own);
@@ -49,6 +56,7 @@ class OwnKernelMachine : public RouteMachine {
     START_FIRST_MACHINE({.kernel = own,
                          .next_kernel = own,
                          .next_file = "Image.signed",
+                         .machine = hardware,
                          .files = {{"next/certificate", *signs / "certificate"},
                                    {"next/signature", *signs / "signature"}}});
     MUST(guest().Must("khop-guest-tool trust /next/certificate"));
@@ -66,7 +74,6 @@ class OwnKernelMachine : public RouteMachine {
     ASSERT_NO_FATAL_FAILURE(HopBy("file"));
   }
 
- private:
   static constexpr const char* kMountSecurity = "mount -t securityfs none /sys/kernel/security";
 
   void ExpectRefused(const std::string& command, int code, const std::string& says) {

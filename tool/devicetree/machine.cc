@@ -140,6 +140,21 @@ std::optional<std::vector<std::byte>> ReadTimeline(const Tree& tree) {
   return std::vector<std::byte>(value->begin(), value->end());
 }
 
+std::optional<PhysRange> ReadInitrd(const Tree& tree) {
+  const auto chosen = tree.FindChild(0, "chosen");
+  if (!chosen) return std::nullopt;
+  const auto number = [&](std::string_view property) -> std::optional<uint64_t> {
+    const auto value = tree.Find(*chosen, property);
+    // Linux takes any number of cells here.
+    if (!value || (value->size() != 4 && value->size() != 8)) return std::nullopt;
+    return ReadNumber(*value);
+  };
+  const auto start = number("linux,initrd-start");
+  const auto end = number("linux,initrd-end");
+  if (!start || !end || *end <= *start) return std::nullopt;
+  return PhysRange{{*start}, *end - *start};
+}
+
 std::string ReadChosenString(const Tree& tree, std::string_view property) {
   const auto chosen = tree.FindChild(0, "chosen");
   if (!chosen) return {};

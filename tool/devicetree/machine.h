@@ -74,5 +74,7 @@ std::optional<std::vector<PhysRange>> TranslateReg(const Tree& tree, size_t node
 std::optional<std::vector<std::byte>> ReadTimeline(const Tree& tree);
 // A string of /chosen ("khop,route", "bootargs"); empty if it is not there.
 std::string ReadChosenString(const Tree& tree, std::string_view property);
+// The initrd that the tree's kernel got (/chosen/linux,initrd-start and -end), if it got one.
+std::optional<PhysRange> ReadInitrd(const Tree& tree);
 
 }  // namespace khop::devicetree

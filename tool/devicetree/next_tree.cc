@@ -7,6 +7,7 @@
 
 #include "core/handoff/handoff.h"
 #include "tool/devicetree/cells.h"
+#include "tool/devicetree/machine.h"
 #include "tool/devicetree/writer.h"
 
 namespace khop::devicetree {
@@ -118,15 +119,7 @@ std::vector<NewProperty> NewProperties(const NextTreeOptions& options) {
 // The ranges of memory that stale properties name: their reservations are stale, too.
 std::vector<PhysRange> StaleRanges(const Tree& tree, size_t chosen) {
   std::vector<PhysRange> ranges;
-  const auto number = [&](std::string_view property) -> std::optional<uint64_t> {
-    const auto value = tree.Find(chosen, property);
-    // Linux takes any number of cells here.
-    if (!value || (value->size() != 4 && value->size() != 8)) return std::nullopt;
-    return ReadNumber(*value);
-  };
-  const auto start = number("linux,initrd-start");
-  const auto end = number("linux,initrd-end");
-  if (start && end && *end > *start) ranges.push_back({{*start}, *end - *start});
+  if (const auto initrd = ReadInitrd(tree)) ranges.push_back(*initrd);
   for (const std::string_view property : kStaleBuffers) {
     const auto value = tree.Find(chosen, property);
     if (!value) continue;

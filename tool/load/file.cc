@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "tool/devicetree/machine.h"
+#include "tool/load/file_places.h"
 #include "tool/load/fill.h"
 #include "tool/load/held.h"
 #include "tool/load/routes.h"
@@ -71,7 +71,7 @@ Result<uint32_t> Flags(System& system, const LoadOptions& options, const Prepare
 }
 
 void Describe(const LoadOptions& options, const Prepared& prepared, uint32_t flags,
-              report::Plan& plan) {
+              const std::string& gic_note, report::Plan& plan) {
   plan.route_reason = "kexec_file_load: the running kernel reads, checks and moves the files";
   plan.bytes_to_move = prepared.kernel.size + prepared.initrd_size;
   // None of these are there without the relocator.
@@ -87,6 +87,7 @@ void Describe(const LoadOptions& options, const Prepared& prepared, uint32_t fla
       "shows neither: there are no addresses to tell, and no differences of the trees");
   plan.notes.emplace_back(
       "after the load nothing is verified by khop, and khop report has no timeline");
+  if (!gic_note.empty()) plan.notes.push_back(gic_note);
   if (options.no_cma && (flags & system::kKexecFileNoCma) == 0) {
     plan.notes.emplace_back("--no-cma: this kernel never loads into CMA areas");
   }
@@ -116,7 +117,9 @@ Result<void> PlanByFile(System& system, const LoadOptions& options, const Prepar
   if (auto can = CheckOptions(options, prepared); !can) return can;
   const auto flags = Flags(system, options, prepared);
   if (!flags) return Forward(flags);
-  Describe(options, prepared, *flags, plan);
+  const auto gic_note = CheckGicAgainstKexecFile(system, prepared);
+  if (!gic_note) return Forward(gic_note);
+  Describe(options, prepared, *flags, *gic_note, plan);
   return {};
 }
 
@@ -125,6 +128,8 @@ Result<Held> BuildForFile(System& system, const Session& session, const LoadOpti
   if (const auto can = CheckOptions(options, prepared); !can) return Forward(can);
   const auto flags = Flags(system, options, prepared);
   if (!flags) return Forward(flags);
+  const auto gic_note = CheckGicAgainstKexecFile(system, prepared);
+  if (!gic_note) return Forward(gic_note);
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
   Digests digests;
   const auto features = digest::DigestFeatures::FromHwcap(system.Hwcap());
@@ -144,7 +149,7 @@ Result<Held> BuildForFile(System& system, const Session& session, const LoadOpti
                        .file_flags = *flags},
             .control = {},
             .hand_over = {}};
-  Describe(options, prepared, *flags, held.loaded.plan);
+  Describe(options, prepared, *flags, *gic_note, held.loaded.plan);
   held.hand_over = [&system, &prepared, flags = *flags,
                     line = prepared.tree_options.command_line]() -> Result<void> {
     const int initrd = prepared.initrds.empty() ? -1 : prepared.initrds.front().file.fd();

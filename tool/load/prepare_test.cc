@@ -68,18 +68,6 @@ TEST(PrepareTest, AUartThatIsNoConsoleStaysSilent) {
   EXPECT_EQ(prepared->notes.size(), 1U);
 }
 
-// TestTree() with an ITS, and with `chosen` ("khop,from") in /chosen.
-std::string TreeWithIts(const char* chosen) {
-  std::string blob(8192, '\0');
-  EXPECT_EQ(fdt_open_into(TestTree().data(), blob.data(), 8192), 0);
-  const int its = fdt_add_subnode(blob.data(), 0, "its@8080000");
-  fdt_setprop_string(blob.data(), its, "compatible", "arm,gic-v3-its");
-  fdt_setprop_string(blob.data(), fdt_path_offset(blob.data(), "/chosen"), chosen, "x");
-  fdt_add_mem_rsv(blob.data(), 0x7b000000, 0x10000);
-  fdt_add_mem_rsv(blob.data(), 0x7b010000, 0x10000);
-  return blob;
-}
-
 constexpr const char* kLpiLog =
     "6,0,0,-;GICv3: using LPI property table @0x000000007a000000\n"
     "6,1,0,-;GICv3: CPU0: using allocated LPI pending table @0x000000007a010000\n";
@@ -88,7 +76,7 @@ TEST(PrepareTest, TheGicKeepsItsTables) {
   const std::vector<PhysRange> tables = {{{0x7a000000}, 0x10000}, {{0x7a010000}, 0x10000}};
   TestMachine machine;
   machine.system.kernel_log = kLpiLog;
-  machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("bootargs"));
+  machine.system.SetFile("/sys/firmware/fdt", TestTreeWithIts("bootargs"));
   const auto prepared = Prepare(machine.system, machine.Options());
   ASSERT_TRUE(prepared) << prepared.error().message;
   EXPECT_EQ(prepared->tree_options.extra_reservations, tables);
@@ -105,7 +93,7 @@ TEST(PrepareTest, TheGicKeepsItsTables) {
 TEST(PrepareTest, SaysWhereTheGicsTablesAreUnknown) {
   TestMachine machine;
   machine.system.kernel_log = "6,900,0,-;late\n";
-  machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("bootargs"));
+  machine.system.SetFile("/sys/firmware/fdt", TestTreeWithIts("bootargs"));
   auto prepared = Prepare(machine.system, machine.Options());
   ASSERT_TRUE(prepared);
   ASSERT_EQ(prepared->notes.size(), 1U);
@@ -113,7 +101,7 @@ TEST(PrepareTest, SaysWhereTheGicsTablesAreUnknown) {
               testing::HasSubstr("the property table and the pending table of"));
   // An earlier hop has reserved them; UEFI does.
   for (const char* property : {"khop,from", "linux,uefi-system-table"}) {
-    machine.system.SetFile("/sys/firmware/fdt", TreeWithIts(property));
+    machine.system.SetFile("/sys/firmware/fdt", TestTreeWithIts(property));
     prepared = Prepare(machine.system, machine.Options());
     ASSERT_TRUE(prepared);
     EXPECT_THAT(prepared->notes, testing::IsEmpty()) << property;
@@ -126,8 +114,8 @@ TEST(PrepareTest, SaysWhereTheGicsTablesAreUnknown) {
 TEST(PrepareTest, TheGicsTablesAreKeptInAnotherTreeToo) {
   TestMachine machine;
   machine.system.kernel_log = "6,900,0,-;late\n";
-  machine.system.SetFile("/sys/firmware/fdt", TreeWithIts("khop,from"));
-  std::string other = TreeWithIts("bootargs");
+  machine.system.SetFile("/sys/firmware/fdt", TestTreeWithIts("khop,from"));
+  std::string other = TestTreeWithIts("bootargs");
   while (fdt_num_mem_rsv(other.data()) != 0) fdt_del_mem_rsv(other.data(), 0);
   const PhysRange memory[] = {{{0x40000000}, 0x40000000}};
   const auto with_memory = devicetree::WithMemory(std::as_bytes(std::span(other)), memory, "other");

@@ -53,6 +53,17 @@ std::string TestTree(uint32_t memory_size) {
   return blob;
 }
 
+std::string TestTreeWithIts(const char* chosen) {
+  std::string blob(8192, '\0');
+  fdt_open_into(TestTree().data(), blob.data(), 8192);
+  const int its = fdt_add_subnode(blob.data(), 0, "its@8080000");
+  fdt_setprop_string(blob.data(), its, "compatible", "arm,gic-v3-its");
+  fdt_setprop_string(blob.data(), fdt_path_offset(blob.data(), "/chosen"), chosen, "x");
+  fdt_add_mem_rsv(blob.data(), 0x7b000000, 0x10000);
+  fdt_add_mem_rsv(blob.data(), 0x7b010000, 0x10000);
+  return blob;
+}
+
 std::vector<std::byte> TestBlob() {
   std::vector<std::byte> blob(8192, std::byte{0x1f});
   relocator::BlobHeader header = {};

@@ -17,6 +17,9 @@ std::string TestImage(uint64_t size, uint64_t image_size, uint64_t text_offset =
 // A device tree with a PL011 console and PSCI by hvc.
 // With a memory node of `memory_size` bytes at 0x40000000, unless that is 0.
 std::string TestTree(uint32_t memory_size = 0);
+// TestTree() with an ITS, two reservations of the size of LPI tables at 0x7b000000, and `chosen`
+// ("khop,from") in /chosen.
+std::string TestTreeWithIts(const char* chosen);
 std::vector<std::byte> TestBlob();
 
 struct TestMachine {
