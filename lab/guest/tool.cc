@@ -23,10 +23,12 @@
 // - attribute FILE NAME VALUE: gives a file the extended attribute that the file VALUE holds
 // - trust FILE: makes the certificate FILE (DER) one that IMA's signatures are checked with,
 //   where no trusted keyring is asked for
+// - denied: reboots into what is loaded, with the faults of fail_page_alloc for this task alone
 // - reboot, zero, count COMMAND..., peak COMMAND...: see measure.h
 #include <fcntl.h>
 #include <libfdt.h>
 #include <linux/keyctl.h>
+#include <linux/reboot.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -239,6 +241,12 @@ int Trust(const char* file) {
   return key < 0 ? Complain(file) : 0;
 }
 
+int RebootWithoutMemory() {
+  std::ofstream("/proc/self/make-it-fail") << "1";
+  syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, nullptr);
+  return Complain("reboot");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -292,6 +300,9 @@ int main(int argc, char** argv) {
   }
   if (verb == "trust" && argc == 3) {
     return Trust(argv[2]);
+  }
+  if (verb == "denied" && argc == 2) {
+    return RebootWithoutMemory();
   }
   if (verb == "reboot" && argc == 2) {
     return khop::lab::RebootAtACount();

@@ -1,22 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Builds a kernel of the lab's own from Debian's source package, with a key made here, and signs it.
-#   lab/kernel/build.sh 6.12-64k | 5.10-signed
+#   lab/kernel/build.sh 6.12-64k | 5.10-signed | 5.10-debug
 # Leaves in build/lab/kernels/SHORT: Image, Image.signed, version, and of kernels with modules
 # headers/output, what a module is built with. A build of the same source, configuration and script is
 # not repeated.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 short=$1
+configs=(lab/kernel/$short.config)
 case $short in
   6.12-64k) suite=trixie package=linux-source-6.12 ;;
   5.10-signed) suite=bullseye package=linux-source-5.10 ;;
+  5.10-debug)
+    suite=bullseye package=linux-source-5.10
+    configs=(lab/kernel/5.10-signed.config "${configs[@]}")
+    ;;
   *) echo "build.sh: there is no configuration for $short" >&2 && exit 2 ;;
 esac
 packages=build/lab/packages/$package
 cmake "-DSUITE=$suite" "-DPACKAGES=$package" "-DDESTINATION=$PWD/$packages" -P cmake/debian-packages.cmake
 source=$(echo "$packages"/usr/src/*.tar.xz)
-config=lab/kernel/$short.config
 out=build/lab/kernels/$short
 work=build/lab/kernel-build/$short
 log=build/lab/kernel-build/$short.log
@@ -30,7 +34,7 @@ fail() {
   exit 1
 }
 
-stamp=$({ sha256sum "$config" lab/kernel/build.sh; basename "$source"; stat -c %s "$source"; } | sha256sum)
+stamp=$({ sha256sum "${configs[@]}" lab/kernel/build.sh; basename "$source"; stat -c %s "$source"; } | sha256sum)
 if [ -s "$out/Image.signed" ] && [ -s "$certificate" ] &&
   [ "$(cat "$out/built" 2>/dev/null)" = "$stamp $(sha256sum <"$certificate")" ]; then
   exit 0
@@ -56,7 +60,7 @@ build() {
     >>"$log" 2>&1
 }
 {
-  cat "$config"
+  cat "${configs[@]}"
   echo "CONFIG_LOCALVERSION=\"-khop-${short#*-}\""
   echo "CONFIG_SYSTEM_TRUSTED_KEYS=\"$PWD/$certificate\""
 } >"$work/fragment"
