@@ -234,9 +234,9 @@ int SetAttribute(const char* file, const char* name, const char* value_file) {
 int Trust(const char* file) {
   std::ifstream in(file, std::ios::binary);
   const std::string certificate{std::istreambuf_iterator<char>(in), {}};
-  const long ring = syscall(SYS_add_key, "keyring", "_ima", nullptr, 0, KEY_SPEC_USER_KEYRING);
+  const auto ring = syscall(SYS_add_key, "keyring", "_ima", nullptr, 0, KEY_SPEC_USER_KEYRING);
   if (ring < 0) return Complain("_ima");
-  const long key = syscall(SYS_add_key, "asymmetric", "", certificate.data(), certificate.size(),
+  const auto key = syscall(SYS_add_key, "asymmetric", "", certificate.data(), certificate.size(),
                            static_cast<int>(ring));
   return key < 0 ? Complain(file) : 0;
 }

@@ -51,7 +51,7 @@ TEST_F(CrashTest, ReservedPutsThePayloadThereAndLeavesTheSlotEmpty) {
       return mapped.Contains(PhysAddr{s.start});
     }));
     EXPECT_TRUE(kReservation.Contains(mapped));
-    EXPECT_GE(mapped.start.value, kReservation.start.value + 4 * 4096);
+    EXPECT_GE(mapped.start.value, kReservation.start.value + uint64_t{4} * 4096);
   }
   const auto status = Status();
   EXPECT_TRUE(report::Ready(status)) << report::RenderText(status);

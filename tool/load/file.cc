@@ -133,11 +133,13 @@ Result<Held> BuildForFile(System& system, const Session& session, const LoadOpti
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
   Digests digests;
   const auto features = digest::DigestFeatures::FromHwcap(system.Hwcap());
-  if (const auto done = DigestFile(system, prepared.kernel, features, digests); !done)
+  if (const auto done = DigestFile(system, prepared.kernel, features, digests); !done) {
     return Forward(done);
+  }
   for (const SourceFile& initrd : prepared.initrds) {
-    if (const auto done = DigestFile(system, initrd, features, digests); !done)
+    if (const auto done = DigestFile(system, initrd, features, digests); !done) {
       return Forward(done);
+    }
   }
   Held held{.loaded = {.plan = MakePlan(prepared, options),
                        .loaded_at = Utc(prepared.last_words.loaded_at),

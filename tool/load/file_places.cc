@@ -17,8 +17,9 @@ constexpr uint64_t kBlock = uint64_t{2} << 20;  // MIN_KIMG_ALIGN, and the most 
 std::optional<PhysRange> Lowest(const Ranges& free, PhysAddr from, uint64_t size, uint64_t align) {
   for (const PhysRange& range : free) {
     const uint64_t start = AlignUp(std::max(range.start, from).value, align);
-    if (start < range.end().value && size <= range.end().value - start)
+    if (start < range.end().value && size <= range.end().value - start) {
       return PhysRange{{start}, size};
+    }
   }
   return std::nullopt;
 }

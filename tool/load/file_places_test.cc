@@ -75,7 +75,7 @@ class FileRouteAndGicTest : public testing::Test {
     ASSERT_FALSE(plan);
     EXPECT_EQ(plan.error(), load.error());
   }
-  void ExpectLoaded(testing::Matcher<const std::vector<std::string>&> notes) {
+  void ExpectLoaded(const testing::Matcher<const std::vector<std::string>&>& notes) {
     const auto load = Load(machine_.system, options_, NoProgress);
     ASSERT_TRUE(load) << load.error().message;
     EXPECT_THAT(load->notes, notes);
