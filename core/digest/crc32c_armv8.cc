@@ -9,20 +9,34 @@ namespace khop::digest::internal {
 
 namespace {
 
-// One load of two words. In assembly, as -mstrict-align keeps two loads apart, and compilers take a
-// load of 128 bits to pieces.
-template <size_t kAt>
-[[gnu::always_inline]] inline uint32_t Step(uint32_t crc, const std::byte* words) {
-  uint64_t low = 0;   // NOLINT(misc-const-correctness): the assembly writes it
-  uint64_t high = 0;  // NOLINT(misc-const-correctness)
-  using Bytes = std::byte[kAt + 16];
-  asm("ldp %0, %1, [%2, %3]"
-      : "=r"(low), "=r"(high)
-      : "r"(words), "i"(kAt), "m"(*reinterpret_cast<const Bytes*>(words)));
-  return __crc32cd(__crc32cd(crc, low), high);
+struct TwoWords {
+  uint64_t low, high;
+};
+
+// One load. In assembly, as -mstrict-align keeps two loads apart, and compilers take a load of 128
+// bits to pieces. The compiler is not told of the memory that is read, which would cost additions:
+// nothing in this file stores.
+template <int kAt>
+[[gnu::always_inline]] inline TwoWords Load(const std::byte* words) {
+  TwoWords two;
+  asm volatile("ldp %0, %1, [%2, %3]" : "=r"(two.low), "=r"(two.high) : "r"(words), "i"(kAt));
+  return two;
+}
+
+// The same at words, which go on by kBy without an instruction of its own.
+template <int kBy>
+[[gnu::always_inline]] inline TwoWords LoadAndGoOn(const std::byte*& words) {
+  TwoWords two;
+  asm volatile("ldp %0, %1, [%2], %3" : "=r"(two.low), "=r"(two.high), "+r"(words) : "i"(kBy));
+  return two;
+}
+
+[[gnu::always_inline]] inline uint32_t Step(uint32_t crc, TwoWords two) {
+  return __crc32cd(__crc32cd(crc, two.low), two.high);
 }
 
 constexpr size_t kAhead = 1024;  // bytes, as for the moves
+constexpr int kLine = 64;        // of the caches, mostly
 
 }  // namespace
 
@@ -35,10 +49,10 @@ uint32_t Crc32cWordsArmv8(uint32_t crc, const std::byte* words, size_t count) {
     --count;
   };
   for (; count >= 8; count -= 8, words += 64) {
-    crc = Step<0>(crc, words);
-    crc = Step<16>(crc, words);
-    crc = Step<32>(crc, words);
-    crc = Step<48>(crc, words);
+    crc = Step(crc, Load<0>(words));
+    crc = Step(crc, Load<16>(words));
+    crc = Step(crc, Load<32>(words));
+    crc = Step(crc, Load<48>(words));
   }
   while (count != 0) one();
   return crc;
@@ -47,19 +61,27 @@ uint32_t Crc32cWordsArmv8(uint32_t crc, const std::byte* words, size_t count) {
 ThreeCrcs Crc32cThreeArmv8(ThreeCrcs crcs, const std::byte* a, const std::byte* b,
                            const std::byte* c, size_t size) {
   auto [x, y, z] = crcs;
-  for (; size != 0; size -= 64, a += 64, b += 64, c += 64) {
-    __builtin_prefetch(a + kAhead, 0, 0);
-    __builtin_prefetch(b + kAhead, 0, 0);
-    __builtin_prefetch(c + kAhead, 0, 0);
-    const auto step = [&]<size_t kAt>() {
-      x = Step<kAt>(x, a);
-      y = Step<kAt>(y, b);
-      z = Step<kAt>(z, c);
-    };
-    step.operator()<0>();
-    step.operator()<16>();
-    step.operator()<32>();
-    step.operator()<48>();
+  const auto prefetch = [](const std::byte* stream) {
+    __builtin_prefetch(stream + kAhead - kLine, 0, 0);
+    __builtin_prefetch(stream + kAhead, 0, 0);
+  };
+  const auto step = [&](TwoWords of_a, TwoWords of_b, TwoWords of_c) {
+    x = Step(x, of_a);
+    y = Step(y, of_b);
+    z = Step(z, of_c);
+  };
+  for (; size != 0; size -= 128) {
+    step(LoadAndGoOn<128>(a), LoadAndGoOn<128>(b), LoadAndGoOn<128>(c));
+    prefetch(a);
+    prefetch(b);
+    prefetch(c);
+    step(Load<-112>(a), Load<-112>(b), Load<-112>(c));
+    step(Load<-96>(a), Load<-96>(b), Load<-96>(c));
+    step(Load<-80>(a), Load<-80>(b), Load<-80>(c));
+    step(Load<-64>(a), Load<-64>(b), Load<-64>(c));
+    step(Load<-48>(a), Load<-48>(b), Load<-48>(c));
+    step(Load<-32>(a), Load<-32>(b), Load<-32>(c));
+    step(Load<-16>(a), Load<-16>(b), Load<-16>(c));
   }
   return {x, y, z};
 }

@@ -15,7 +15,7 @@ uint32_t Crc32cByteScalar(uint32_t crc, std::byte byte);
 // side by side and joined afterwards.
 uint32_t Crc32cAfterZeros(uint32_t crc, uint64_t count);
 
-// Three runs of `size` bytes, a multiple of 64, 16-byte aligned, side by side: an instruction's
+// Three runs of `size` bytes, a multiple of 128, 16-byte aligned, side by side: an instruction's
 // result comes after two or three cycles, but another can begin in each.
 struct ThreeCrcs {
   uint32_t a, b, c;
