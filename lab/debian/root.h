@@ -25,9 +25,11 @@ std::vector<std::string> NetworkArguments(int port);
 // What goes into the root before its init starts: a file of the host, text, or a symbolic link.
 struct RootFile {
   std::string path;  // "etc/khop.conf"
+  // NOLINTBEGIN(readability-redundant-member-init): g++ wants them for designated initializers.
   std::filesystem::path source = {};
   std::string text = {};
   std::string link = {};
+  // NOLINTEND(readability-redundant-member-init)
   unsigned mode = 0644;
 };
 

@@ -19,6 +19,7 @@ using testing::HasSubstr;
 // A port of this machine that nobody listens at.
 int FreePort() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return 0;
   sockaddr_in address = {};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -103,11 +104,12 @@ TEST_F(Ansible, ThePlayHopsTwoMachines) {
   }
   inventory.close();
   const LabKernel next = DebianBox::Kernel("6.12");
+  const std::string hop = std::string(KHOP_SOURCE) + "/examples/ansible/hop.yml";
   const auto play =
       RunOnHost({"env", "ANSIBLE_HOST_KEY_CHECKING=False", "ANSIBLE_NOCOLOR=1",
                  "ANSIBLE_HOME=" + directory->string(), "ansible-playbook", "-i",
-                 (*directory / "inventory").string(), KHOP_SOURCE "/examples/ansible/hop.yml", "-e",
-                 "kernel=" + DebianBox::Image(next), "-e", "initrd=" + DebianBox::Initrd(next)});
+                 (*directory / "inventory").string(), hop, "-e", "kernel=" + DebianBox::Image(next),
+                 "-e", "initrd=" + DebianBox::Initrd(next)});
   MUST(play);
   EXPECT_EQ(play->exit_code, 0) << play->output;
   std::ofstream(*directory / "play.log") << play->output;

@@ -19,6 +19,7 @@
 
 namespace khop::lab {
 
+// NOLINTBEGIN(readability-redundant-member-init): g++ wants them for designated initializers.
 struct DebianConfig {
   std::string name = {};                       // tells machines of one test apart
   std::string suite;                           // "bookworm"
@@ -31,6 +32,7 @@ struct DebianConfig {
   std::vector<RootFile> files = {};  // more for the root
   std::vector<std::string> extra_arguments = {};
 };
+// NOLINTEND(readability-redundant-member-init)
 
 class DebianBox {
  public:
