@@ -137,7 +137,7 @@ TEST_F(Gather, PeakOfALoadIsThePayload) {
 // 80 MiB into 208 MiB of RAM: more than kexec_load's segments may have.
 TEST_F(Gather, LittleMemory) {
   START_FIRST_MACHINE(
-      {.memory_mib = 208, .next_padding = uint64_t{36} << 20, .on_disk = true, .append = "cma=0"});
+      {.memory_mib = 192, .next_padding = uint64_t{36} << 20, .on_disk = true, .append = "cma=0"});
   const uint64_t before = AvailableKib();
   const std::string load =
       "khop load /next/Image --initrd /next/initrd --route gather --cmdline '" +

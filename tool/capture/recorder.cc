@@ -83,7 +83,7 @@ SysResult<size_t> Recorder::PageFlags(std::span<std::byte> buffer, uint64_t offs
 void Recorder::RecordPages() {
   const auto map = system::ReadMemoryMap(*this);
   if (!map) return;
-  auto runs = system::ReadPageUse(host(), system::FirstOf(map->plain, system::kMostPagesSeen));
+  auto runs = system::ReadPageUse(host(), system::FirstOf(map->ram, system::kMostPagesSeen));
   if (runs) capture_.pages = *std::move(runs);
 }
 

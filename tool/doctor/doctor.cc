@@ -38,6 +38,7 @@ report::Doctor Examine(system::System& system) {
                   .speeds = system.MeasureSpeeds(),
                   .findings = {}};
   if (auto memory = system::ReadMemoryMap(system)) {
+    memory->plain = load::PlainWithInitrd(system, *memory);
     machine.memory = *std::move(memory);
     for (const PhysRange& range : machine.memory->ram) machine.ram += range.size;
     const auto seen = system::FirstOf(machine.memory->plain, system::kMostPagesSeen);

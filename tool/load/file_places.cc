@@ -2,6 +2,7 @@
 #include "tool/load/file_places.h"
 
 #include <algorithm>
+#include <array>
 
 #include "tool/devicetree/machine.h"
 
@@ -73,17 +74,8 @@ Result<std::string> CheckGicAgainstKexecFile(System& system, const Prepared& pre
 
   const auto map = system::ReadMemoryMap(system);
   if (!map) return Forward(map);
-  // /proc/iomem shows what was reserved during boot. The first initrd was, and is free again unless
-  // somebody wanted it kept: both are looked at.
-  std::vector<Ranges> views = {map->plain};
-  if (const auto initrd = devicetree::ReadInitrd(*prepared.tree)) {
-    const uint64_t page = system.PageSize();
-    const uint64_t start = AlignDown(initrd->start.value, page);
-    const std::vector<PhysRange> pages = {{{start}, AlignUp(initrd->end().value, page) - start}};
-    Ranges with = Without(system::Intersect(map->ram, pages), map->plain);
-    with.insert(with.end(), map->plain.begin(), map->plain.end());
-    views.push_back(Joined(std::move(with)));
-  }
+  // The initrd's place is free again unless somebody wanted it kept: both are looked at.
+  const std::array<Ranges, 2> views = {map->plain, PlainWithInitrd(system, *map)};
   for (const Ranges& free : views) {
     for (const PhysRange& place : KexecFilePlaces(free, prepared.sizes, system.PageSize())) {
       for (const PhysRange& table : unreserved) {

@@ -9,6 +9,7 @@
 
 #include "tool/load/failure_record.h"
 #include "tool/load/firmware.h"
+#include "tool/load/ranges.h"
 #include "tool/load/routes.h"
 #include "tool/load/running_tree.h"
 #include "tool/load/tree_source.h"
@@ -245,16 +246,25 @@ Result<void> SetRoute(System& system, const LoadOptions& options, Route route, P
   return {};
 }
 
+namespace {
+
+std::optional<devicetree::Tree> ReadRunningTree(System& system) {
+  const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
+  if (!text) return std::nullopt;
+  auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
+  if (!tree) return std::nullopt;
+  return *std::move(tree);
+}
+
+}  // namespace
+
 system::LpiTables ReadLpiTables(System& system, const devicetree::Tree& tree) {
   if (!devicetree::HasIts(tree) || devicetree::BootedByUefi(tree)) return {};
   // `tree` may be another one (--dtb), which knows of no hop.
   std::vector<PhysRange> reserved;
-  const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
-  if (text) {
-    const auto running = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
-    if (running && !devicetree::ReadChosenString(*running, "khop,from").empty()) {
-      reserved = running->memory_reservations();
-    }
+  const auto running = ReadRunningTree(system);
+  if (running && !devicetree::ReadChosenString(*running, "khop,from").empty()) {
+    reserved = running->memory_reservations();
   }
   return system::FindLpiTables(system, reserved);
 }
@@ -268,9 +278,23 @@ Result<std::vector<PhysRange>> ReadForbidden(const devicetree::Tree& tree,
   return ranges;
 }
 
+std::vector<PhysRange> PlainWithInitrd(System& system, const system::MemoryMap& map) {
+  const auto running = ReadRunningTree(system);
+  const auto initrd = running ? devicetree::ReadInitrd(*running) : std::nullopt;
+  if (!initrd) return map.plain;
+  // A page that it has in part only is not given back.
+  const uint64_t start = AlignUp(initrd->start.value, system.PageSize());
+  const uint64_t end = AlignDown(initrd->end().value, system.PageSize());
+  if (start >= end) return map.plain;
+  Ranges plain = Without(system::Intersect(map.ram, {{{start}, end - start}}), map.plain);
+  plain.insert(plain.end(), map.plain.begin(), map.plain.end());
+  return Joined(std::move(plain));
+}
+
 Result<system::MemoryMap> ReadUsableMemory(System& system, const devicetree::Tree& tree) {
   auto map = system::ReadMemoryMap(system);
   if (!map) return map;
+  map->plain = PlainWithInitrd(system, *map);
   // The next kernel sees the memory of its tree. Memory added later is "System RAM" here too, but
   // not in the tree that firmware made. (A tree without memory nodes leaves it to the UEFI map.)
   const auto nodes = devicetree::MemoryRanges(tree);

@@ -104,8 +104,12 @@ Result<Prepared> Prepare(system::System& system, const LoadOptions& options);
 Result<void> SetRoute(system::System& system, const LoadOptions& options, Route route,
                       Prepared& prepared);
 
-// The memory map; `plain` without what `tree` (the next kernel's) does not name as memory and
-// without what can be removed. Errors: kSystemCall, kNotRoot, kBadDeviceTree.
+// `map`'s plain memory and what the running kernel's initrd lay in. That was reserved at boot,
+// which /proc/iomem goes on showing, but is freed once it is unpacked; where it is kept, its pages'
+// flags say so (RESERVED).
+std::vector<PhysRange> PlainWithInitrd(system::System& system, const system::MemoryMap& map);
+// The memory map; `plain` with the initrd's place, without what `tree` (the next kernel's) does not
+// name as memory and without what can be removed. Errors: kSystemCall, kNotRoot, kBadDeviceTree.
 Result<system::MemoryMap> ReadUsableMemory(system::System& system, const devicetree::Tree& tree);
 // The GIC's tables that the next kernel's tree has to reserve: none on machines without an ITS, or
 // whose UEFI keeps them reserved.

@@ -68,6 +68,40 @@ TEST(PrepareTest, AUartThatIsNoConsoleStaysSilent) {
   EXPECT_EQ(prepared->notes.size(), 1U);
 }
 
+// The first initrd's place is memory like any other, but for the pages that it shares.
+TEST(PrepareTest, TheFirstInitrdsPlaceIsUsable) {
+  TestMachine machine;
+  machine.system.SetFile("/proc/iomem",
+                         "40000000-7fffffff : System RAM\n"
+                         "  40200000-4082ffff : Kernel code\n"
+                         "  48000000-48ffffff : reserved\n"
+                         "  4a000000-4a00ffff : reserved\n");
+  const auto tree = [](uint64_t start, uint64_t end) {
+    std::string blob = TestTreeWithIts("bootargs");
+    const int chosen = fdt_path_offset(blob.data(), "/chosen");
+    fdt_setprop_u64(blob.data(), chosen, "linux,initrd-start", start);
+    fdt_setprop_u64(blob.data(), chosen, "linux,initrd-end", end);
+    return blob;
+  };
+  const auto plain = [&](const std::string& blob) {
+    machine.system.SetFile("/sys/firmware/fdt", blob);
+    const auto parsed = devicetree::Tree::Parse(std::as_bytes(std::span(blob)), "tree");
+    return ReadUsableMemory(machine.system, *parsed)->plain;
+  };
+  const PhysRange below{{0x40000000}, 0x200000};
+  const PhysRange above{{0x4a010000}, 0x35ff0000};
+  EXPECT_THAT(plain(tree(0x48000000, 0x49000000)),
+              testing::ElementsAre(below, PhysRange{{0x40830000}, 0x97d0000}, above));
+  EXPECT_THAT(plain(tree(0x48000800, 0x48fff800)),
+              testing::ElementsAre(below, PhysRange{{0x40830000}, 0x77d0000},
+                                   PhysRange{{0x48001000}, 0xffe000},
+                                   PhysRange{{0x49000000}, 0x1000000}, above));
+  // Nothing of it is RAM, or it is nonsense.
+  const std::vector<PhysRange> without = plain(TestTreeWithIts("bootargs"));
+  EXPECT_EQ(plain(tree(0x90000000, 0x91000000)), without);
+  EXPECT_EQ(plain(tree(0x48000000, 0x48000000)), without);
+}
+
 constexpr const char* kLpiLog =
     "6,0,0,-;GICv3: using LPI property table @0x000000007a000000\n"
     "6,1,0,-;GICv3: CPU0: using allocated LPI pending table @0x000000007a010000\n";
