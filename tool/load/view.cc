@@ -54,9 +54,8 @@ class Map {
 };
 
 void AddMap(System& system, report::Plan& plan) {
-  auto memory = system::ReadMemoryMap(system);
+  const auto memory = system::ReadMemoryMap(system);
   if (!memory || memory->ram.empty()) return;
-  memory->plain = PlainWithInitrd(system, *memory);
   Map map(plan, memory->ram);
   map.Add(Without(memory->ram, memory->plain), &report::MapCell::reserved);
   const Ranges seen = system::FirstOf(memory->plain, system::kMostPagesSeen);
