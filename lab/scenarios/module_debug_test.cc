@@ -41,6 +41,8 @@ class ModuleDebug : public ModuleMachine {
                      std::to_string(order) + " > min-order && echo " +
                      std::to_string(of_a_hundred) + " > probability"));
   }
+  // Every page of at least that order is denied: the stock code starts the next kernel.
+  void ExpectStockRelocation(int order, const std::string& reason);
 };
 
 #define START_WITH_DEBUGGING()              \
@@ -50,6 +52,16 @@ class ModuleDebug : public ModuleMachine {
       return;                               \
     }                                       \
   } while (false)
+
+void ModuleDebug::ExpectStockRelocation(int order, const std::string& reason) {
+  START_WITH_DEBUGGING();
+  MUST(Insert("timeline=2"));
+  MUST(LoadByKexec("--no-checks"));
+  ASSERT_NO_FATAL_FAILURE(DenyPages(100, order));
+  ASSERT_NO_FATAL_FAILURE(HopAndFind(kLeftAlone + reason, "khop-guest-tool denied"));
+  EXPECT_EQ(SctlrOfMoves(), 0u);
+  ExpectNoFinding();
+}
 
 TEST_F(ModuleDebug, NothingIsFoundInAHop) {
   START_WITH_DEBUGGING();
@@ -69,27 +81,8 @@ TEST_F(ModuleDebug, InsertedAndRemovedAllTheTime) {
   ExpectNoFinding();
 }
 
-TEST_F(ModuleDebug, NoPageAtAll) {
-  START_WITH_DEBUGGING();
-  MUST(Insert("timeline=2"));
-  MUST(LoadByKexec("--no-checks"));
-  ASSERT_NO_FATAL_FAILURE(DenyPages(100, 0));
-  ASSERT_NO_FATAL_FAILURE(
-      HopAndFind(std::string(kLeftAlone) + "no memory", "khop-guest-tool denied"));
-  EXPECT_EQ(SctlrOfMoves(), 0u);
-  ExpectNoFinding();
-}
-
-TEST_F(ModuleDebug, NoRunOfPages) {
-  START_WITH_DEBUGGING();
-  MUST(Insert("timeline=2"));
-  MUST(LoadByKexec("--no-checks"));
-  ASSERT_NO_FATAL_FAILURE(DenyPages(100, 4));
-  ASSERT_NO_FATAL_FAILURE(HopAndFind(std::string(kLeftAlone) + "no memory for the control area",
-                                     "khop-guest-tool denied"));
-  EXPECT_EQ(SctlrOfMoves(), 0u);
-  ExpectNoFinding();
-}
+TEST_F(ModuleDebug, NoPageAtAll) { ExpectStockRelocation(0, "no memory"); }
+TEST_F(ModuleDebug, NoRunOfPages) { ExpectStockRelocation(4, "no memory for the control area"); }
 
 // Whichever of them it is.
 TEST_F(ModuleDebug, SomePagesAreDenied) {

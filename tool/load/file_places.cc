@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "tool/devicetree/machine.h"
 
@@ -55,7 +56,7 @@ Ranges KexecFilePlaces(const Ranges& free, const PayloadSizes& sizes, uint64_t p
 }
 
 Result<std::string> CheckGicAgainstKexecFile(System& system, const Prepared& prepared) {
-  const system::LpiTables tables = ReadLpiTables(system, *prepared.tree);
+  const system::LpiTables& tables = prepared.lpi_tables;
   static constexpr std::string_view kWhat = "route file";
   if (!tables.missing.empty()) {
     return Fail(ExitCode::kUnsafeSystem, kWhat,

@@ -2,7 +2,6 @@
 // Where the running kernel's kexec_file_load puts what it loads, and whether a GIC writes there.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "tool/base/error.h"

@@ -53,10 +53,8 @@ Result<void> CheckCpus(System& system, const devicetree::Tree& next) {
   if (possible && *possible == "0\n") return {};
   bool spin_table = devicetree::UsesSpinTable(next);
   // `next` may be another one (--dtb).
-  if (const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize)) {
-    const auto running = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
-    spin_table = spin_table || (running && devicetree::UsesSpinTable(*running));
-  }
+  const auto running = ReadRunningTree(system);
+  spin_table = spin_table || (running && devicetree::UsesSpinTable(*running));
   if (!spin_table) return {};
   return Fail(ExitCode::kCpusStuck, "this machine",
               "its CPUs start by spin tables, so the kernel cannot stop them",

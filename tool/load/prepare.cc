@@ -11,7 +11,6 @@
 #include "tool/load/firmware.h"
 #include "tool/load/ranges.h"
 #include "tool/load/routes.h"
-#include "tool/load/running_tree.h"
 #include "tool/load/tree_source.h"
 #include "tool/system/cpu_granules.h"
 #include "tool/system/kexec_state.h"
@@ -71,7 +70,7 @@ Result<void> PrepareInitrds(System& system, const LoadOptions& options, Prepared
 
 Result<void> PrepareTree(System& system, const LoadOptions& options, Prepared& prepared) {
   if (const auto read = ReadTree(system, options, prepared); !read) return read;
-  const system::LpiTables lpi_tables = ReadLpiTables(system, *prepared.tree);
+  const system::LpiTables& lpi_tables = prepared.lpi_tables = ReadLpiTables(system, *prepared.tree);
   auto forbidden = ReadForbidden(*prepared.tree, lpi_tables);
   if (!forbidden) return Forward(forbidden);
   prepared.forbidden = *std::move(forbidden);
@@ -246,18 +245,6 @@ Result<void> SetRoute(System& system, const LoadOptions& options, Route route, P
   return {};
 }
 
-namespace {
-
-std::optional<devicetree::Tree> ReadRunningTree(System& system) {
-  const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
-  if (!text) return std::nullopt;
-  auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
-  if (!tree) return std::nullopt;
-  return *std::move(tree);
-}
-
-}  // namespace
-
 system::LpiTables ReadLpiTables(System& system, const devicetree::Tree& tree) {
   if (!devicetree::HasIts(tree) || devicetree::BootedByUefi(tree)) return {};
   // `tree` may be another one (--dtb), which knows of no hop.
@@ -282,11 +269,14 @@ std::vector<PhysRange> PlainWithInitrd(System& system, const system::MemoryMap& 
   const auto running = ReadRunningTree(system);
   const auto initrd = running ? devicetree::ReadInitrd(*running) : std::nullopt;
   if (!initrd) return map.plain;
-  // A page that it has in part only is not given back.
-  const uint64_t start = AlignUp(initrd->start.value, system.PageSize());
-  const uint64_t end = AlignDown(initrd->end().value, system.PageSize());
-  if (start >= end) return map.plain;
-  Ranges plain = Without(system::Intersect(map.ram, {{{start}, end - start}}), map.plain);
+  // Of RAM alone: the tree may say anything. A page that it has in part only is not given back.
+  Ranges freed;
+  for (const PhysRange& range : system::Intersect(map.ram, {*initrd})) {
+    const uint64_t start = AlignUp(range.start.value, system.PageSize());
+    const uint64_t end = AlignDown(range.end().value, system.PageSize());
+    if (start < end) freed.push_back({{start}, end - start});
+  }
+  Ranges plain = Without(freed, map.plain);
   plain.insert(plain.end(), map.plain.begin(), map.plain.end());
   return Joined(std::move(plain));
 }

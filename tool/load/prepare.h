@@ -20,6 +20,7 @@
 #include "tool/load/control.h"
 #include "tool/load/payload.h"
 #include "tool/load/placement.h"
+#include "tool/load/running_tree.h"
 #include "tool/report/segment.h"
 #include "tool/system/gic_tables.h"
 #include "tool/system/memory_map.h"
@@ -77,6 +78,7 @@ struct Prepared {
   std::string dtb_source;
   std::optional<devicetree::Tree> tree;  // the running one or that of --dtb; there after Prepare()
   devicetree::NextTreeOptions tree_options;
+  system::LpiTables lpi_tables;      // that the next kernel's tree has to reserve
   std::vector<PhysRange> forbidden;  // what the tree reserves, and the GIC's tables
   std::string console;               // for people; empty: none
   std::string failure_record;        // where a failed hop leaves one; empty: nowhere
@@ -90,9 +92,6 @@ struct Prepared {
   PayloadSizes sizes;
   Shape shape;
 };
-
-// The device tree of the running kernel, as it got it.
-inline constexpr const char* kRunningTree = "/sys/firmware/fdt";
 
 // Initrds follow each other at multiples of this many bytes (the cpio format's own alignment).
 inline constexpr uint64_t kInitrdAlignment = 4;

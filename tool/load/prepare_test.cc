@@ -100,6 +100,8 @@ TEST(PrepareTest, TheFirstInitrdsPlaceIsUsable) {
   const std::vector<PhysRange> without = plain(TestTreeWithIts("bootargs"));
   EXPECT_EQ(plain(tree(0x90000000, 0x91000000)), without);
   EXPECT_EQ(plain(tree(0x48000000, 0x48000000)), without);
+  EXPECT_EQ(plain(tree(UINT64_MAX - 10, UINT64_MAX)), without);
+  EXPECT_EQ(plain(tree(0x47fff800, 0x48000800)), without);
 }
 
 constexpr const char* kLpiLog =

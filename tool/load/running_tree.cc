@@ -39,6 +39,14 @@ bool AddNode(system::System& system, const std::string& path, std::string_view n
 
 }  // namespace
 
+std::optional<devicetree::Tree> ReadRunningTree(system::System& system) {
+  const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
+  if (!text) return std::nullopt;
+  auto tree = devicetree::Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
+  if (!tree) return std::nullopt;
+  return *std::move(tree);
+}
+
 Result<std::string> GatherRunningTree(system::System& system) {
   devicetree::Writer writer;
   if (!AddNode(system, kBase, "", 0, writer)) {

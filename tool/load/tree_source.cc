@@ -42,14 +42,6 @@ Result<Bytes> ReadPart(System& system, const Prepared& prepared, const image::Pa
   return ReadSmall(system, *source, prepared.kernel.path + ": " + part.name);
 }
 
-std::optional<Tree> RunningTree(System& system) {
-  const auto text = system::ReadFile(system, kRunningTree, 2 * devicetree::kMaxTreeSize);
-  if (!text) return std::nullopt;
-  auto tree = Tree::Parse(std::as_bytes(std::span(*text)), kRunningTree);
-  if (!tree) return std::nullopt;
-  return *std::move(tree);
-}
-
 // Overlays are somebody's files, too: libfdt gets them in a child.
 Result<Bytes> Merge(const Bytes& base, const std::vector<Bytes>& overlays,
                     const std::vector<std::string>& names) {
@@ -82,7 +74,7 @@ Result<void> SupplyMemory(System& system, Bytes& bytes, Prepared& prepared) {
   const auto own = devicetree::MemoryRanges(*tree);
   if (!own) return Forward(own);
   if (HasMemory(*own) || devicetree::BootedByUefi(*tree)) return {};
-  const auto running = RunningTree(system);
+  const auto running = ReadRunningTree(system);
   const auto memory =
       running ? devicetree::MemoryRanges(*running) : Result<std::vector<PhysRange>>();
   if (!memory) return Forward(memory);
@@ -108,7 +100,7 @@ Result<void> SupplyMemory(System& system, Bytes& bytes, Prepared& prepared) {
 
 std::vector<std::string> RunningCompatible(System& system) {
   std::vector<std::string> strings;
-  const auto running = RunningTree(system);
+  const auto running = ReadRunningTree(system);
   const auto value = running ? running->Find(0, "compatible") : std::nullopt;
   if (!value) return strings;
   std::string_view rest(reinterpret_cast<const char*>(value->data()), value->size());
