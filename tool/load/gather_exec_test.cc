@@ -121,6 +121,35 @@ TEST(GatherTest, ADestinationThatSomebodyTookIsGivenUp) {
   }
 }
 
+// Parts that follow each other in one extent, of which only one finds another place.
+TEST(GatherTest, NeighboursPartWhenOnesPlaceIsTaken) {
+  for (const std::string_view name : {"initrd", "dtb"}) {
+    GatherMachine machine;
+    machine.system.base_pages.clear();
+    for (uint64_t page = 0x4060'0000; page < 0x4090'0000; page += kTestPage) {
+      machine.system.base_pages.push_back(page);
+    }
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan);
+    const report::Segment initrd = FindSegment(*plan, "initrd");
+    const report::Segment dtb = FindSegment(*plan, "dtb");
+    ASSERT_EQ(AlignUp(initrd.start + initrd.size, kTestPage), dtb.start);
+    const uint64_t taken = name == "dtb" ? dtb.start : initrd.start + 3 * kTestPage;
+    machine.system.Migrate(taken, machine.system.base_pages.back());
+    machine.system.base_pages.pop_back();
+    machine.system.page_flags[taken] = 0;
+    machine.system.NewProcess();
+    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    ASSERT_TRUE(done) << name << ": " << done.error().message;
+    machine.system.NewProcess();
+    const auto again = LoadedPlan(machine.system);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(FindSegment(*again, "initrd").start == initrd.start, name != "initrd");
+    EXPECT_EQ(FindSegment(*again, "dtb").start == dtb.start, name != "dtb");
+    ExpectHop(machine, *again, std::string(name));
+  }
+}
+
 // The pages of the kernel's own copy of the control area may lie where the payload goes.
 TEST(GatherTest, TheKernelsCopyIsNobodyInUse) {
   GatherMachine machine;

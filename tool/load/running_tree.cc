@@ -20,8 +20,9 @@ bool AddNode(system::System& system, const std::string& path, std::string_view n
   std::ranges::sort(*names);
   writer.BeginNode(name);
   std::vector<std::string> children;
+  const std::string within = path + "/";
   for (const std::string& entry : *names) {
-    const std::string below = path + "/" + entry;
+    const std::string below = within + entry;
     const auto info = system.Lstat(below);
     if (info && info->is_directory) {
       children.push_back(entry);
@@ -31,7 +32,7 @@ bool AddNode(system::System& system, const std::string& path, std::string_view n
     }
   }
   for (const std::string& child : children) {
-    if (!AddNode(system, path + "/" + child, child, depth + 1, writer)) return false;
+    if (!AddNode(system, within + child, child, depth + 1, writer)) return false;
   }
   writer.EndNode();
   return true;

@@ -33,7 +33,10 @@ Ranges AllDestinations(const report::Plan& plan, uint64_t page_size) {
 }
 
 Ranges FileDestinations(const Parts& parts) {
-  return Joined({parts.kernel.file, parts.initrd.file, parts.dtb.file});
+  Ranges files = {parts.kernel.file, parts.initrd.file, parts.dtb.file};
+  std::erase_if(files, [](const PhysRange& range) { return range.empty(); });
+  std::ranges::sort(files, {}, &PhysRange::start);
+  return files;
 }
 
 Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded,

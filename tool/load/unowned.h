@@ -24,8 +24,10 @@ struct Parts {
 
 Parts PartsOf(const report::Plan& plan, uint64_t page_size);
 
-// All destinations, the control area's too, ascending; of the payload alone, without BSS.
+// All destinations, the control area's too, ascending and joined.
 Ranges AllDestinations(const report::Plan& plan, uint64_t page_size);
+// Those of the payload alone, without BSS, ascending: one range for each part, as parts that follow
+// each other may come to lie apart.
 Ranges FileDestinations(const Parts& parts);
 
 // The pages of destinations outside of `loaded`'s own memory that may not be overwritten now.
