@@ -14,7 +14,7 @@ class BadDays : public BadDayMachine {
   void ExpectBearsFailing(int error) {
     START_FIRST_MACHINE({});
     MakeSmallImage();
-    FailEverywhere("in-place", error, 499);
+    FailEverywhere("in-place", error, 1499);
     if (!HasFailure()) ExpectHops();
   }
 
@@ -33,14 +33,14 @@ class BadDays : public BadDayMachine {
 TEST_F(BadDays, KilledInPlace) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("in-place", 199);
+  KillEverywhere("in-place", 599);
   if (!HasFailure()) ExpectHops();
 }
 
 TEST_F(BadDays, KilledInGather) {
   START_FIRST_MACHINE({});
   MakeSmallImage();
-  KillEverywhere("gather", 479);
+  KillEverywhere("gather", 1439);
   if (!HasFailure()) ExpectHops();
 }
 

@@ -24,10 +24,23 @@ TEST_F(Gather, FragmentedMemory) {
   ExpectFewTables(proof);
 }
 
-// No block of 64 KiB either: base pages, one by one.
+// No block of 64 KiB either: base pages, one by one. An unload gives all of them back.
 TEST_F(Gather, ScatteredBasePages) {
   START_FIRST_MACHINE({});
+  const std::string look =
+      "khop-guest-tool lsshm; cat /sys/kernel/kexec_loaded /sys/kernel/mm/hugepages/*/nr_hugepages "
+      "/proc/sys/vm/compact_unevictable_allowed";
   FragmentMemory(64);
+  const Result<std::string> before = guest().Must(look);
+  MUST(before);
+  const uint64_t free = AvailableKib();
+  MUST(Load("--route gather"));
+  MUST(guest().Must("khop unload"));
+  const Result<std::string> after = guest().Must(look);
+  MUST(after);
+  EXPECT_EQ(*after, *before);
+  // It may be more: the search took back what CPUs and caches had kept.
+  EXPECT_GE(AvailableKib() + 4096, free);
   MUST(Load("--route gather"));
   HopProof proof;
   ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
@@ -43,24 +56,6 @@ TEST_F(Gather, MmuOff) {
   ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
   EXPECT_FALSE(proof.report.value("mmu", true));
   EXPECT_EQ(proof.status["control"].value("table_bytes", uint64_t{1}), 0u);
-}
-
-// Everything that makes a kernel move pages, between load and exec.
-TEST_F(Gather, PagesStayOrAreFoundAgain) {
-  START_FIRST_MACHINE({});
-  FragmentMemory(64);
-  MUST(Load("--route gather"));
-  EXPECT_EQ(guest().Must("cat /proc/sys/vm/compact_unevictable_allowed").value_or(""), "0\n");
-  MUST(guest().Must("echo 1 > /proc/sys/vm/compact_memory"));
-  MUST(guest().Must("dd if=/dev/zero of=/tmp/pressure bs=1M count=300 2>&1; rm /tmp/pressure"));
-  MUST(guest().Must(
-      "p=/sys/kernel/mm/hugepages/hugepages-32768kB/nr_hugepages; echo 4 > $p; cat $p; "
-      "echo 0 > $p; echo 1 > /proc/sys/vm/compact_memory"));
-  const Result<CommandResult> status = guest().Run("khop status");
-  MUST(status);
-  printf("%s", status->output.c_str());
-  HopProof proof;
-  ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
 }
 
 // Pages that have moved into destinations of others: khop exec orders the moves anew.
@@ -81,24 +76,6 @@ TEST_F(Gather, PagesThatHaveMovedAreFound) {
   EXPECT_THAT(status->output, testing::ContainsRegex("[1-9][0-9]* of [0-9]+ have moved"));
   HopProof proof;
   ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
-}
-
-TEST_F(Gather, UnloadGivesEverythingBack) {
-  START_FIRST_MACHINE({});
-  const std::string look =
-      "khop-guest-tool lsshm; cat /sys/kernel/kexec_loaded /sys/kernel/mm/hugepages/*/nr_hugepages "
-      "/proc/sys/vm/compact_unevictable_allowed";
-  FragmentMemory(64);
-  const Result<std::string> before = guest().Must(look);
-  MUST(before);
-  const uint64_t free = AvailableKib();
-  MUST(Load("--route gather"));
-  MUST(guest().Must("khop unload"));
-  const Result<std::string> after = guest().Must(look);
-  MUST(after);
-  EXPECT_EQ(*after, *before);
-  // It may be more: the search took back what CPUs and caches had kept.
-  EXPECT_GE(AvailableKib() + 4096, free);
 }
 
 // Payload, khop's own memory and what it takes for a moment, as the kernel counts them for a

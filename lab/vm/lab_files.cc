@@ -85,7 +85,7 @@ Result<std::filesystem::path> WrapImage(const std::string& name, const std::file
                               directory.string() + " " + initrd.string() + " -- " + name;
   // The paths are the lab's own.
   const int status = std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
-  const std::filesystem::path made = directory / name;
+  std::filesystem::path made = directory / name;
   if (status != 0 || !std::filesystem::exists(made)) {
     return Fail("lab/images.sh did not make " + name + ": see its output");
   }
