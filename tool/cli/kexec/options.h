@@ -42,14 +42,14 @@ struct Options {
   std::string kernel;
   std::optional<std::string> type;    // -t
   std::optional<std::string> append;  // --append, --command-line
-  bool reuse_command_line = false;    // --reuse-cmdline
   std::optional<std::string> initrd;  // --initrd, --ramdisk
-  bool reuse_initrd = false;          // --reuseinitrd
   std::optional<std::string> dtb;     // --dtb
   std::optional<std::string> serial;  // --serial
-  bool no_checks = false;             // -i
   std::optional<uint64_t> mem_min;    // --mem-min
   std::optional<uint64_t> mem_max;    // --mem-max
+  bool reuse_command_line = false;    // --reuse-cmdline
+  bool reuse_initrd = false;          // --reuseinitrd
+  bool no_checks = false;             // -i
   bool no_cma = false;                // --no-cma
 };
 
