@@ -238,6 +238,7 @@ std::expected<Parsed, Refusal> Scan(const std::vector<std::string>& arguments) {
   std::vector<std::string> copies = {"kexec"};
   copies.insert(copies.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(copies.size() + 1);
   for (std::string& copy : copies) argv.push_back(copy.data());
   argv.push_back(nullptr);
   const int argc = static_cast<int>(copies.size());
