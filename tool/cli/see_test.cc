@@ -227,8 +227,7 @@ TEST_F(SeeTest, SeedsAreWiped) {
 
 TEST_F(SeeTest, WithoutRoot) {
   machine_.system.uid = 1000;
-  std::string hidden = "00000000-00000000 : System RAM\n";
-  machine_.system.SetFile("/proc/iomem", hidden);
+  machine_.system.SetFile("/proc/iomem", "00000000-00000000 : System RAM\n");
   machine_.system.Find("/proc/kpageflags")->open_error = 13;
   const Outcome plan = Khop({"plan", "/boot/Image"});
   EXPECT_EQ(plan.code, 0) << plan.err;

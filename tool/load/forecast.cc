@@ -120,7 +120,7 @@ Result<void> CheckAvailable(System& system, uint64_t needed) {
 }
 
 Result<void> AddForecast(System& system, const LoadOptions& options, const Prepared& prepared,
-                         Placed placed, report::Plan& plan) {
+                         const Placed& placed, report::Plan& plan) {
   Lists lists;
   const plan::Hop hop = BareHop(system, options, prepared, lists);
   const auto layout = plan::LayOutControlArea(At(hop, placed), options.blob);

@@ -26,6 +26,6 @@ std::optional<PhysAddr> ForecastHugePages(system::System& system, const Prepared
 
 // The places of a plan if `placed` is where everything goes.
 Result<void> AddForecast(system::System& system, const LoadOptions& options,
-                         const Prepared& prepared, Placed placed, report::Plan& plan);
+                         const Prepared& prepared, const Placed& placed, report::Plan& plan);
 
 }  // namespace khop::load

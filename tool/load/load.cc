@@ -52,7 +52,7 @@ std::unexpected<Failure> NoneWorks(const std::vector<RefusedRoute>& refused) {
     }
   }
   for (const auto& [names, reason] : others) {
-    failure.message += " (not " + names + ": " + reason + ")";
+    failure.message.append(" (not ").append(names).append(": ").append(reason).append(")");
   }
   return std::unexpected(std::move(failure));
 }
@@ -110,8 +110,8 @@ Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progre
   auto plan = FirstThatWorks(system, options, *prepared, progress,
                              [&](const RouteRow& row) -> Result<report::Plan> {
                                if (session->state().pending) {
-                                 if (const auto cancelled = session->CancelBuild(); !cancelled)
-                                   return Forward(cancelled);
+                                 const auto cancelled = session->CancelBuild();
+                                 if (!cancelled) return Forward(cancelled);
                                }
                                return row.load(system, *session, options, *prepared, progress);
                              });

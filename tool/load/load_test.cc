@@ -220,7 +220,7 @@ TEST_F(LoadTest, DigestsByAnyNumberOfCpus) {
     // Kernel and initrd; the tree has fresh seeds in it.
     const std::string digests(
         reinterpret_cast<const char*>(system_.loaded->bytes.data() + at + header.digests.offset),
-        (header.digests.count - 1) * 32);
+        size_t{header.digests.count - 1} * 32);
     if (first.empty()) first = digests;
     EXPECT_EQ(digests, first) << cpus;
     EXPECT_TRUE(report::Ready(*GetStatus(system_))) << cpus;
