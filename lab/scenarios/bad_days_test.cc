@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The real khop on a real kernel, killed and refused at system calls, and with others at work
 // between its commands. bad_days_full_test.cc does the same at many more calls.
-#include <cinttypes>
 #include <cstdio>
 
 #include "lab/scenarios/bad_day_machine.h"
@@ -16,17 +15,6 @@ class BadDays : public BadDayMachine {
     MakeSmallImage();
     FailEverywhere("in-place", error, 1499);
     if (!HasFailure()) ExpectHops();
-  }
-
-  // Soft-offlines the page at `where` of a segment: the kernel moves what is in it elsewhere.
-  void SoftOffline(const std::string& segment, double where) {
-    uint64_t size = 0;
-    const uint64_t start = SegmentStart(segment, &size);
-    char command[128];
-    snprintf(command, sizeof command,
-             "echo 0x%" PRIx64 " > /sys/devices/system/memory/soft_offline_page",
-             start + static_cast<uint64_t>(static_cast<double>(size) * where));
-    MUST(guest().Must(command));
   }
 };
 

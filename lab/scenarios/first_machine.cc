@@ -154,6 +154,14 @@ uint64_t FirstMachine::SegmentStart(const std::string& name, uint64_t* size) {
   return 0;
 }
 
+void FirstMachine::SoftOffline(const std::string& segment, double where) {
+  uint64_t size = 0;
+  const uint64_t start = SegmentStart(segment, &size);
+  const uint64_t page = start + static_cast<uint64_t>(static_cast<double>(size) * where);
+  MUST(guest().Must("echo " + std::to_string(page) +
+                    " > /sys/devices/system/memory/soft_offline_page"));
+}
+
 uint64_t FirstMachine::AvailableKib() {
   const Result<std::string> text = guest().Must(
       "sync; echo 3 > /proc/sys/vm/drop_caches; sleep 1; "

@@ -88,6 +88,9 @@ class FirstMachine : public testing::Test {
   // Address of a segment ("kernel", "initrd", "dtb") by khop status --json; 0 and a failure if
   // none.
   uint64_t SegmentStart(const std::string& name, uint64_t* size = nullptr);
+  // Soft-offlines the page at `where` (0 to 1) of a segment: the kernel moves what is in it
+  // elsewhere.
+  void SoftOffline(const std::string& segment, double where);
   // Bytes that are free for use, after dropping what can be dropped.
   uint64_t AvailableKib();
 

@@ -3,7 +3,7 @@
 // exit code, and nothing is changed.
 #include <libfdt.h>
 
-#include "lab/scenarios/gather_machine.h"
+#include "lab/scenarios/first_machine.h"
 
 namespace khop::lab {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 constexpr const char* kLoad = "khop load /next/Image --initrd /next/initrd";
 constexpr const char* kLimit = "/proc/sys/kernel/kexec_load_limit_reboot";
 
-class Refusals : public GatherMachine {
+class Refusals : public FirstMachine {
  protected:
   // The command must fail with `code` and one line that names `says`, and leave all as it is.
   void ExpectRefused(const std::string& command, int code, const std::string& says) {
@@ -109,17 +109,11 @@ TEST_F(Refusals, LoadLimit) {
 // one is touched: as it was planned it is still there.
 TEST_F(Refusals, LoadLimitAtExec) {
   START_FIRST_MACHINE({.kernel = "6.12", .next_kernel = "6.1"});
-  FragmentMemory(64);
   MUST(guest().Must(std::string("echo 1 > ") + kLimit));
   MUST(Load("--route gather"));
-  // As in vm.Gather.PagesThatHaveMovedAreFound.
-  const Result<CommandResult> status = guest().Run(
-      "echo 1 > /proc/sys/vm/compact_unevictable_allowed; "
-      "for mib in 0 100 200 300 150 50; do dd if=/dev/zero of=/tmp/mix bs=1M count=$mib; "
-      "echo 1 > /proc/sys/vm/compact_memory; "
-      "echo 4 > /sys/kernel/mm/hugepages/hugepages-32768kB/nr_hugepages; "
-      "echo 0 > /sys/kernel/mm/hugepages/hugepages-32768kB/nr_hugepages; rm /tmp/mix; "
-      "khop status | grep -q 'have moved' && break; done 2>/dev/null; khop status --json");
+  SoftOffline("kernel", 0.5);
+  SoftOffline("initrd", 0.9);
+  const Result<CommandResult> status = guest().Run("khop status --json");
   MUST(status);
   EXPECT_THAT(status->output,
               testing::ContainsRegex("[1-9][0-9]* of [0-9]+ have moved; exec "
