@@ -8,15 +8,7 @@
 namespace khop::lab {
 namespace {
 
-class BadDays : public BadDayMachine {
- protected:
-  void ExpectBearsFailing(int error) {
-    START_FIRST_MACHINE({});
-    MakeSmallImage();
-    FailEverywhere("in-place", error, 1499);
-    if (!HasFailure()) ExpectHops();
-  }
-};
+class BadDays : public BadDayMachine {};
 
 TEST_F(BadDays, KilledInPlace) {
   START_FIRST_MACHINE({});
@@ -32,9 +24,13 @@ TEST_F(BadDays, KilledInGather) {
   if (!HasFailure()) ExpectHops();
 }
 
-TEST_F(BadDays, CallsAreInterrupted) { ExpectBearsFailing(EINTR); }
-TEST_F(BadDays, CallsFailForMemory) { ExpectBearsFailing(ENOMEM); }
-TEST_F(BadDays, CallsFailAsDevicesDo) { ExpectBearsFailing(EIO); }
+// As by a signal, for lack of memory, and as devices fail.
+TEST_F(BadDays, CallsFail) {
+  START_FIRST_MACHINE({});
+  MakeSmallImage();
+  for (const int error : {EINTR, ENOMEM, EIO}) FailEverywhere("in-place", error, 1499);
+  if (!HasFailure()) ExpectHops();
+}
 
 TEST_F(BadDays, RunAndProcAndNamespaces) {
   START_FIRST_MACHINE({});

@@ -17,6 +17,8 @@ TEST_F(Images, Lz4Legacy) { HopFrom("lz4-legacy", R"(["lz4","Image"])", WithBoth
 
 TEST_F(Images, Bzip2) { HopFrom("bzip2", R"(["bzip2","Image"])", WithBoth()); }
 
+TEST_F(Images, Zstd) { HopFrom("zstd", R"(["zstd","Image"])", WithBoth()); }
+
 TEST_F(Images, ZbootGzip) { HopFrom("zboot-gzip", R"(["zboot","gzip","Image"])", WithBoth()); }
 
 TEST_F(Images, ZbootXz) { HopFrom("zboot-xz", R"(["zboot","xz","Image"])", WithBoth()); }

@@ -10,7 +10,5 @@ TEST_F(Images, ZbootInUki) { HopFrom("uki-zboot", R"(["UKI","zboot","gzip","Imag
 
 TEST_F(Images, Fit) { HopFrom("fit", R"(["FIT","gzip","Image"])", WithLine()); }
 
-TEST_F(Images, Zstd) { HopFrom("zstd", R"(["zstd","Image"])", WithBoth()); }
-
 }  // namespace
 }  // namespace khop::lab
