@@ -111,7 +111,7 @@ TEST_F(Gather, PeakOfALoadIsThePayload) {
   EXPECT_LE(bytes, static_cast<double>(payload) * 1.02 + (8 << 20));
 }
 
-// 80 MiB into 208 MiB of RAM: more than kexec_load's segments may have.
+// 80 MiB into 192 MiB of RAM: more than kexec_load's segments may have.
 TEST_F(Gather, LittleMemory) {
   START_FIRST_MACHINE(
       {.memory_mib = 192, .next_padding = uint64_t{36} << 20, .on_disk = true, .append = "cma=0"});

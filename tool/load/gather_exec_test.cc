@@ -27,6 +27,13 @@ void Migrate(GatherMachine& machine, size_t count, uint32_t seed) {
   }
 }
 
+// Somebody takes `page`, which is khop's: what is in it moves to a free one.
+void TakeAway(GatherMachine& machine, uint64_t page) {
+  machine.system.Migrate(page, machine.system.base_pages.back());
+  machine.system.base_pages.pop_back();
+  machine.system.page_flags[page] = 0;
+}
+
 TEST(GatherTest, PagesThatMovedArePlannedAnew) {
   for (const uint32_t seed : {1U, 2U, 3U, 4U}) {
     for (const MmuMode mode : {MmuMode::kAuto, MmuMode::kOff}) {
@@ -95,10 +102,10 @@ TEST(GatherTest, ADestinationThatSomebodyTookIsGivenUp) {
     if (foreign == 0) {
       // All of it was khop's: one page moves away.
       foreign = start;
-      machine.system.Migrate(foreign, machine.system.base_pages.back());
-      machine.system.base_pages.pop_back();
+      TakeAway(machine, foreign);
+    } else {
+      machine.system.page_flags[foreign] = 0;
     }
-    machine.system.page_flags[foreign] = 0;
     machine.system.NewProcess();
     const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
     ASSERT_TRUE(done) << name << ": " << done.error().message;
@@ -134,10 +141,7 @@ TEST(GatherTest, NeighboursPartWhenOnesPlaceIsTaken) {
     const report::Segment initrd = FindSegment(*plan, "initrd");
     const report::Segment dtb = FindSegment(*plan, "dtb");
     ASSERT_EQ(AlignUp(initrd.start + initrd.size, kTestPage), dtb.start);
-    const uint64_t taken = name == "dtb" ? dtb.start : initrd.start + 3 * kTestPage;
-    machine.system.Migrate(taken, machine.system.base_pages.back());
-    machine.system.base_pages.pop_back();
-    machine.system.page_flags[taken] = 0;
+    TakeAway(machine, name == "dtb" ? dtb.start : initrd.start + 3 * kTestPage);
     machine.system.NewProcess();
     const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
     ASSERT_TRUE(done) << name << ": " << done.error().message;

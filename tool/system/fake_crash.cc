@@ -14,8 +14,6 @@ constexpr size_t kMaxSegments = 16;
 // That the kernel takes for itself: the control page, and the copy of vmcoreinfo.
 constexpr int kOwnPages = 2;
 
-std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
-
 }  // namespace
 
 void FakeSystem::Reserve(PhysRange range) {

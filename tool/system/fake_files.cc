@@ -32,8 +32,6 @@ int NodeOf(const std::string& path) {
   return path.starts_with(kNode) ? std::atoi(path.c_str() + kNode.size()) : -1;
 }
 
-std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
-
 }  // namespace
 
 bool FakeSystem::IsReadOnly(const std::string& path) const {

@@ -8,12 +8,6 @@
 #include "tool/system/fake_system.h"
 
 namespace khop::system {
-namespace {
-
-std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
-
-}  // namespace
-
 SysResult<int> FakeSystem::ShmCreate(int key, uint64_t size, uint64_t unit) {
   if (const int error = Trouble("ShmCreate")) return Err(error);
   if (ShmFind(key)) return Err(EEXIST);

@@ -3,17 +3,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
 namespace khop::system {
-namespace {
-
-std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
-
-}  // namespace
-
 FakeSystem::FakeSystem() {
   SetFile("/proc/iomem",
           "09000000-09000fff : pl011@9000000\n"

@@ -213,6 +213,7 @@ class FakeSystem final : public System {
     bool write = false;
   };
 
+  static std::unexpected<Errno> Err(int value) { return std::unexpected(Errno{value}); }
   // Counts a call; the error that it is to fail with, or 0.
   int Trouble(std::string_view call, const std::string& about = "");
   // The page that comes next: of the preferred node, if there is one.
