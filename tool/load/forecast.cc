@@ -194,11 +194,7 @@ Result<void> PlanByGather(System& system, const LoadOptions& options, const Prep
     // Cache that the kernel would give up.
     input.owned = Take(Of(pages, PageUse::kFree, PageUse::kMovable), needed, granule);
   }
-  auto allowed = FindAllowed(system, Usable(prepared), input.owned,
-                             std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, granule), 32768));
-  if (!allowed) return Forward(allowed);
-  input.allowed = *std::move(allowed);
-  const auto gathered = PlanGather(input);
+  const auto gathered = PlanAround(system, Usable(prepared), input);
   if (!gathered) return Forward(gathered);
   AddGathered(*gathered, plan);
   return AddForecast(system, options, prepared, gathered->placed, plan);

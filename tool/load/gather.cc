@@ -41,34 +41,56 @@ uint64_t MostExtra(uint64_t needed, uint64_t available) {
   return AlignDown(extra, uint64_t{1} << 20);
 }
 
+// The `size` bytes with the most of what is owned.
+PhysRange WindowAround(const Ranges& owned, uint64_t size) {
+  std::map<uint64_t, uint64_t> by_gib;
+  for (const PhysRange& range : owned) by_gib[range.start.value / kGiB] += range.size;
+  uint64_t best = 0;
+  PhysRange window;
+  for (const auto& [gib, unused] : by_gib) {
+    uint64_t bytes = 0;
+    for (auto it = by_gib.lower_bound(gib); it != by_gib.end() && it->first < gib + size / kGiB;
+         ++it) {
+      bytes += it->second;
+    }
+    if (bytes > best) window = {PhysAddr{gib * kGiB}, size};
+    best = std::max(best, bytes);
+  }
+  return window;
+}
+
+// Where a hop may write: what is owned, wherever it is, and of `near` what is free or a process's.
+Result<Ranges> FindAllowed(System& system, const Ranges& plain, const Ranges& near,
+                           const Ranges& owned, uint64_t smallest) {
+  auto allowed = system::FindOverwritable(system, near, owned, smallest);
+  if (!allowed) return allowed;
+  const Ranges far = Without(InBoth(owned, plain), *allowed);
+  allowed->insert(allowed->end(), far.begin(), far.end());
+  return InBoth(Joined(*std::move(allowed)), plain);
+}
+
 }  // namespace
 
-Result<Ranges> FindAllowed(System& system, const Ranges& plain, const Ranges& owned,
-                           uint64_t smallest) {
-  Ranges near = plain;
-  if (TotalSize(plain) > 2 * kWindow && !owned.empty()) {
-    // The window with the most owned bytes.
-    std::map<uint64_t, uint64_t> by_gib;
-    for (const PhysRange& range : owned) by_gib[range.start.value / kGiB] += range.size;
-    uint64_t best = 0;
-    PhysRange window;
-    for (const auto& [gib, unused] : by_gib) {
-      uint64_t bytes = 0;
-      for (auto it = by_gib.lower_bound(gib); it != by_gib.end() && it->first < gib + 32; ++it) {
-        bytes += it->second;
-      }
-      if (bytes > best) window = {PhysAddr{gib * kGiB}, kWindow};
-      best = std::max(best, bytes);
-    }
-    near = InBoth(plain, {&window, 1});
-    // What is owned is allowed wherever it is.
-    auto allowed = system::FindOverwritable(system, near, owned, smallest);
-    if (!allowed) return allowed;
-    const Ranges far = Without(owned, *allowed);
-    allowed->insert(allowed->end(), far.begin(), far.end());
-    return Joined(*std::move(allowed));
+Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& input,
+                              const Ranges& restless) {
+  const uint64_t smallest = std::min<uint64_t>(AlignUp(input.sizes.dtb_size, input.granule), 32768);
+  const bool large = TotalSize(plain) > 2 * kWindow;
+  const uint64_t span = plain.empty() ? 0 : plain.back().end() - plain.front().start;
+  const uint64_t most = large ? kWindow : span;
+  for (uint64_t size = AlignUp(4 * TotalSize(input.owned) + 1, kGiB);; size *= 8) {
+    const bool last = size >= most;
+    const PhysRange window = WindowAround(input.owned, std::min(size, most));
+    const Ranges near = last && !large ? plain : InBoth(plain, {&window, 1});
+    auto found = FindAllowed(system, plain, near, input.owned, smallest);
+    if (!found) return Forward(found);
+    input.allowed = restless.empty() ? *found : Without(*found, Without(restless, input.owned));
+    auto plan = PlanGather(input);
+    if (plan && (plan->placed.mmu || input.mmu == MmuMode::kOff)) return plan;
+    if (!last) continue;
+    if (plan || restless.empty()) return plan;
+    input.allowed = *std::move(found);
+    return PlanGather(input);
   }
-  return system::FindOverwritable(system, near, owned, smallest);
 }
 
 Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPlan& plan,
@@ -129,12 +151,7 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
   input.owned = Addresses(arena->extents());
   const Ranges plain =
       InBoth(system::Subtract(prepared.map.plain, prepared.forbidden), {&prepared.bounds, 1});
-  auto allowed =
-      FindAllowed(system, plain, input.owned,
-                  std::min<uint64_t>(AlignUp(prepared.sizes.dtb_size, input.granule), 32768));
-  if (!allowed) return Forward(allowed);
-  input.allowed = InBoth(*allowed, {&prepared.bounds, 1});
-  auto plan = PlanGather(input);
+  auto plan = PlanAround(system, plain, input);
   if (!plan) return Forward(plan);
   return Taken{*std::move(arena), std::move(input), *std::move(plan)};
 }

@@ -12,10 +12,13 @@
 
 namespace khop::load {
 
-// Where a hop may write, of `plain` memory (ascending): what is owned, and what is free or a
-// process's. Of a machine with much memory only the 32 GiB around what is owned are looked at.
-Result<Ranges> FindAllowed(system::System& system, const Ranges& plain, const Ranges& owned,
-                           uint64_t smallest);
+// Finds input.allowed in `plain` memory (ascending), and plans with it. To say what it uses a page
+// for takes the kernel hundreds of instructions: so little memory is looked at first, around what
+// is owned, and more as long as the payload has no place there, or the page tables have none; of a
+// machine with much of it 32 GiB at most. `restless`: where places are sought last.
+// Errors: as PlanGather and system::FindOverwritable.
+Result<GatherPlan> PlanAround(system::System& system, const Ranges& plain, GatherInput& input,
+                              const Ranges& restless = {});
 
 // What a plan tells of it.
 void AddGathered(const GatherPlan& plan, report::Plan& report);

@@ -105,6 +105,38 @@ TEST(GatherTest, DegradesPageByPage) {
   ExpectHop(machine, *plan);
 }
 
+// Two stretches of memory 8 GiB apart, and pages in the first one.
+struct FarApart : GatherMachine {
+  FarApart() {
+    system.SetFile("/proc/iomem",
+                   "40000000-41ffffff : System RAM\n  40000000-403fffff : Kernel code\n"
+                   "240000000-241ffffff : System RAM\n");
+  }
+};
+
+TEST(GatherTest, DestinationsAreSoughtNearThePagesFirst) {
+  FarApart machine;
+  // A place would be free there, if anybody looked.
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_LT(plan->entry, 0x42000000U);
+  EXPECT_LT(machine.system.page_flags_read_to, 0x240000000U);
+  ExpectHop(machine, *plan);
+}
+
+TEST(GatherTest, DestinationsAreFarWhereThereIsNoPlaceNear) {
+  FarApart machine;
+  constexpr uint64_t kReserved = uint64_t{1} << 32;
+  for (uint64_t page = 0x40000000; page < 0x42000000; page += kTestPage) {
+    machine.system.page_flags[page] = kReserved;
+  }
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GE(plan->entry, 0x240000000U);
+  EXPECT_EQ(plan->mmu, "on");
+  ExpectHop(machine, *plan);
+}
+
 TEST(GatherTest, LargestPagesFirst) {
   GatherMachine machine;
   const auto size = [](uint64_t kib) { return kib << 10; };

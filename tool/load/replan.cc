@@ -78,13 +78,7 @@ class Replanner {
     in_.blob = parsed->blob;
     // What did not fit at the load is not tried again.
     in_.mmu = parsed->hop.mmu ? loaded_.mmu : MmuMode::kOff;
-    const Ranges allowed = in_.allowed;
-    in_.allowed = Without(allowed, Without(restless, in_.owned));
-    auto plan = PlanGather(in_);
-    if (!plan && !restless.empty()) {
-      in_.allowed = allowed;
-      plan = PlanGather(in_);
-    }
+    auto plan = PlanAround(system_, plain_, in_, restless);
     if (!plan) return Forward(plan);
     return Carry(*plan);
   }
@@ -145,11 +139,7 @@ class Replanner {
       in_.before[i] = all[i]->whole.start;
       in_.keep[i] = InBoth({&all[i]->whole, 1}, trouble).empty();
     }
-    const Ranges plain = InBoth(system::Subtract(map->plain, *forbidden), {&loaded_.bounds, 1});
-    auto allowed =
-        FindAllowed(system_, plain, in_.owned, std::min<uint64_t>(parts_.dtb.file.size, 32768));
-    if (!allowed) return Forward(allowed);
-    in_.allowed = InBoth(*allowed, {&loaded_.bounds, 1});
+    plain_ = InBoth(system::Subtract(map->plain, *forbidden), {&loaded_.bounds, 1});
     return {};
   }
 
@@ -263,6 +253,7 @@ class Replanner {
   std::vector<Extent> extents_;  // of the payload
   std::vector<Extent> loose_;
   std::vector<std::byte> digests_;
+  Ranges plain_;
   GatherInput in_;
 };
 

@@ -129,7 +129,11 @@ SysResult<size_t> FakeSystem::ReadAt(int fd, std::span<std::byte> buffer, uint64
   if (const int error = Trouble("ReadAt", PathOf(fd))) return Err(error);
   const auto& open = open_[fd];
   if (open.path == kPagemap) return ReadPagemap(buffer, offset);
-  if (open.path == kPageFlags) return ReadPageFlags(buffer, offset);
+  if (open.path == kPageFlags) {
+    const uint64_t end = (offset + buffer.size()) / sizeof(uint64_t) * page_size;
+    page_flags_read_to = std::max(page_flags_read_to, end);
+    return ReadPageFlags(buffer, offset);
+  }
   if (open.path == "/proc/kcore" && offset >= kKcoreMemory) {
     return ReadReserved(buffer, offset - kKcoreMemory);
   }

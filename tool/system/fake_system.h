@@ -59,6 +59,7 @@ class FakeSystem final : public System {
   void SetPool(uint64_t persistent, uint64_t huge = kDefaultHuge, int node = -1);
   // What /proc/kpageflags says of pages that are in no segment; the others are free.
   std::map<uint64_t, uint64_t> page_flags;
+  uint64_t page_flags_read_to = 0;  // the end of the memory that was asked about
   // Pages that are the kernel's own while an image is loaded.
   std::vector<uint64_t> kexec_pages;
   // Base pages that came while their segment was not locked, or could be compacted.
