@@ -45,6 +45,9 @@ std::vector<Sample> GoodRuns() {
     }
   }
   runs.push_back(Of({"khop", "in-place", "none"}, 25, 138'101'000, 2));
+  // Below the floor.
+  runs.push_back(Of({"khop", "reserved", "none"}, 100, 137'900'000));
+  runs.push_back(Of({"khop", "reserved", "early"}, 100, 137'900'000));
   return runs;
 }
 
@@ -140,6 +143,7 @@ TEST(BlackoutGoals, EachCanBeMissed) {
                          Row{4, &Sample::blackout, 180'100'000, "at most kexec-tools --no-checks"},
                          Row{5, &Sample::blackout, 139'000'000, "in-place none, 100 MiB"},
                          Row{6, &Sample::blackout, 139'000'000, "in-place early, 100 MiB"},
+                         Row{16, &Sample::blackout, 139'000'000, "reserved none, 100 MiB"},
                          Row{8, &Sample::blackout, 142'000'000, "khop in-place none: 1 GiB"},
                          Row{14, &Sample::blackout, 142'000'000, "khop reserved early: 1 GiB"},
                          Row{7, &Sample::by_khop, 4096, "no byte of the payload"},

@@ -39,11 +39,12 @@ class Checker {
             smallest_ == 0 ? run.what.payload_mib : std::min(smallest_, run.what.payload_mib);
       }
     }
-    Above("sha256", kKexec, 15);
-    Above("crc32c", kKexec, 100);
-    Above("crc32c", kKexecUnverified, 1);
-    Above("none", kKexec, 5000);
-    Above("early", kKexec, 5000);
+    Above({"khop", "in-place", "sha256"}, kKexec, 15);
+    Above({"khop", "in-place", "crc32c"}, kKexec, 100);
+    Above({"khop", "in-place", "crc32c"}, kKexecUnverified, 1);
+    for (const char* route : {"in-place", "reserved"}) {
+      for (const char* verify : {"none", "early"}) Above({"khop", route, verify}, kKexec, 5000);
+    }
     for (const char* route : {"in-place", "reserved"}) {
       for (const char* verify : {"none", "early"}) DoesNotGrow({"khop", route, verify});
     }
@@ -69,16 +70,16 @@ class Checker {
     return static_cast<double>(figures.middle.shutdown + figures.middle.relocator);
   }
 
-  // In place with 100 MiB, against the same of kexec-tools.
-  void Above(const std::string& verify, const Way& theirs, double least) {
-    const std::string what = "in-place " + verify + ", 100 MiB, above the floor: at most " +
+  // With 100 MiB, against the same of kexec-tools.
+  void Above(const Way& way, const Way& theirs, double least) {
+    const std::string what = way.route + " " + way.verify + ", 100 MiB, above the floor: at most " +
                              (least > 1 ? "1/" + Format("%.0f", least) + " of " : "") +
                              theirs.Name();
     const auto floor = Get({"khop", "in-place", "none"}, smallest_);
-    const auto our = Get({"khop", "in-place", verify}, kUsual);
+    const auto our = Get(way, kUsual);
     const auto their = Get(theirs, kUsual);
     if (!floor || !our || !their) {
-      Unknown(what, !floor ? "the floor" : !our ? verify : theirs.Name());
+      Unknown(what, !floor ? "the floor" : !our ? way.verify : theirs.Name());
       return;
     }
     const double base = static_cast<double>(floor->middle.blackout);
@@ -86,9 +87,8 @@ class Checker {
     const double others = static_cast<double>(their->middle.blackout) - base;
     // The rest is the next kernel's, which has more pages to note as taken.
     const double before = BeforeTheJump(*our) - BeforeTheJump(*floor);
-    const std::string share = Format("%.3f M of ", ours / 1e6) +
-                              Format("%.1f M: 1/", others / 1e6) +
-                              Format("%.1f", others / std::max(ours, 1.0)) +
+    const std::string share = Format("%.3f M of ", ours / 1e6) + Format("%.1f M", others / 1e6) +
+                              (ours > 0 ? Format(": 1/%.1f", others / ours) : ": below it") +
                               Format("; before the jump %+.4f M", before / 1e6);
     Known(what, share, ours * least <= others);
   }
