@@ -8,6 +8,7 @@
 #include "tool/system/fake_system.h"
 
 namespace khop::system {
+
 SysResult<int> FakeSystem::ShmCreate(int key, uint64_t size, uint64_t unit) {
   if (const int error = Trouble("ShmCreate")) return Err(error);
   if (ShmFind(key)) return Err(EEXIST);

@@ -7,6 +7,7 @@
 #include <utility>
 
 namespace khop::system {
+
 FakeSystem::FakeSystem() {
   SetFile("/proc/iomem",
           "09000000-09000fff : pl011@9000000\n"
