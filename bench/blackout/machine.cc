@@ -121,6 +121,17 @@ bool CopiesWithMmu(const std::string& kernel) {
   return major > 5 || (major == 5 && minor >= 16);
 }
 
+// Runs a command whose lines are "NAME NUMBER NAME NUMBER…".
+Result<std::map<std::string, uint64_t>> Numbers(lab::Guest& guest, const std::string& command) {
+  const auto text = guest.Must(command, kLong);
+  if (!text) return std::unexpected(text.error());
+  std::map<std::string, uint64_t> numbers;
+  std::istringstream in(*text);
+  std::string name;
+  for (uint64_t number = 0; in >> name >> number;) numbers[name] = number;
+  return numbers;
+}
+
 // No block of free memory of this size is left whole for the route gather.
 constexpr int kPieceKib = 2048;
 
@@ -142,15 +153,15 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
       lab::MakeRunDirectory("blackout-" + kernel + "-" + std::to_string(options.memory_mib));
   if (!directory) return std::unexpected(directory.error());
   made.directory_ = *directory;
-  const std::filesystem::path base = *directory / "base.cpio.gz";
-  if (const auto written = WriteBase(base, made.kernel_); !written) {
+  made.base_ = *directory / "base.cpio.gz";
+  if (const auto written = WriteBase(made.base_, made.kernel_); !written) {
     return std::unexpected(written.error());
   }
   Initramfs disk;
   disk.AddFile("Image", made.kernel_.image);
   for (const int mib : options.payloads) {
     Initrd initrd{.path = *directory / ("initrd-" + std::to_string(mib)), .size = 0, .padding = 0};
-    const auto padding = WriteInitrd(initrd.path, base, mib);
+    const auto padding = WriteInitrd(initrd.path, made.base_, mib);
     if (!padding) return std::unexpected(padding.error());
     initrd.padding = *padding;
     initrd.size = SizeOf(initrd.path);
@@ -180,15 +191,14 @@ Result<HopMachine> HopMachine::Make(const std::string& kernel, const MachineOpti
 
 std::string HopMachine::SetupOf(const Way& way) const {
   return kernel_.release + "; " + (way.loader == "khop" ? "khop " + khop_ : kexec_tools_) + "; " +
-         std::to_string(options_.memory_mib) + " MiB; QEMU " + qemu_;
+         std::to_string(options_.memory_mib) + " MiB; just booted; QEMU " + qemu_;
 }
 
-Result<void> HopMachine::Start() {
-  running_ = std::make_unique<Running>();
-  auto machine = lab::Machine::Start(
+Result<lab::Machine> HopMachine::Start() const {
+  return lab::Machine::Start(
       {.kernel = kernel_.image,
-       .initrd = initrds_.begin()->second.path,
-       .command_line = command_line_ + " khop_bench.hop=0",
+       .initrd = base_,
+       .command_line = command_line_,
        // Without the ITS: kexec-tools leaves its tables unreserved, and the kernel after it warns.
        .machine = "virt,gic-version=3,its=off",
        .memory_mib = options_.memory_mib,
@@ -198,33 +208,12 @@ Result<void> HopMachine::Start() {
                                (directory_ / "disk.iso").string(),
                            "-device", "virtio-blk-device,drive=disk"},
        .console_log = directory_ / "console.log"});
-  if (!machine) return Done(machine);
-  running_->machine = std::move(*machine);
-  running_->guest.emplace(running_->machine);
-  hops_ = 0;
-  if (const auto facts = running_->guest->WaitUntilUp(kLong); !facts) return Done(facts);
-  return MountDisk();
-}
-
-Result<void> HopMachine::MountDisk() { return Done(running_->guest->Must(lab::kMountDisk, kLong)); }
-
-// Runs a command whose lines are "NAME NUMBER NAME NUMBER…".
-Result<std::map<std::string, uint64_t>> HopMachine::Numbers(const std::string& command) {
-  const auto text = running_->guest->Must(command, kLong);
-  if (!text) return std::unexpected(text.error());
-  std::map<std::string, uint64_t> numbers;
-  std::istringstream in(*text);
-  std::string name;
-  for (uint64_t number = 0; in >> name >> number;) numbers[name] = number;
-  return numbers;
 }
 
 // Loads twice: once to watch the memory, once to count.
-Result<void> HopMachine::Load(const Case& what, Sample& run) {
-  lab::Guest& guest = *running_->guest;
+Result<void> HopMachine::Load(lab::Guest& guest, const Case& what, Sample& run) const {
   const std::string initrd = "/next/initrd-" + std::to_string(what.payload_mib);
-  const std::string line =
-      "'" + command_line_ + " khop_bench.hop=" + std::to_string(hops_ + 1) + "'";
+  const std::string line = "'" + command_line_ + " khop_bench.next'";
   const bool khop = what.way.loader == "khop";
   std::string load;
   if (khop) {
@@ -242,18 +231,18 @@ Result<void> HopMachine::Load(const Case& what, Sample& run) {
   const auto warm = guest.Must("cat /next/Image " + initrd + " > /dev/null", kLong);
   if (!warm) return Done(warm);
   // From 5.16 on that is mostly a copy of the tables of all memory.
-  const auto any = Numbers("khop-guest-tool peak khop-guest-tool kexec load");
+  const auto any = Numbers(guest, "khop-guest-tool peak khop-guest-tool kexec load");
   if (!any) return Done(any);
   run.any_image = any->at("peak");
   const auto none = guest.Must("khop-guest-tool kexec unload", kLong);
   if (!none) return Done(none);
   // The digest that kexec-tools takes needs minutes and no memory.
-  const auto peak = Numbers("khop-guest-tool peak " + load + (khop ? "" : " --no-checks"));
+  const auto peak = Numbers(guest, "khop-guest-tool peak " + load + (khop ? "" : " --no-checks"));
   if (!peak) return Done(peak);
   run.peak = peak->at("peak");
   const auto unloaded = guest.Must(khop ? "khop unload" : std::string(kKexec) + " -u", kLong);
   if (!unloaded) return Done(unloaded);
-  const auto count = Numbers("khop-guest-tool count " + load);
+  const auto count = Numbers(guest, "khop-guest-tool count " + load);
   if (!count) return Done(count);
   run.load = count->at("ticks");
   run.load_idle = count->at("idle");
@@ -275,43 +264,46 @@ Result<void> HopMachine::Load(const Case& what, Sample& run) {
 }
 
 // The kernel that came up is the wanted one, with what it was given.
-Result<void> HopMachine::CheckNext(const Case& what) {
-  const std::string hop = "khop_bench.hop=" + std::to_string(hops_);
+Result<void> HopMachine::CheckNext(lab::Guest& guest, const Case& what) const {
   const uint64_t padding = initrds_.at(what.payload_mib).padding;
   return Done(
-      running_->guest->Must("grep -q ' " + hop + "$' /proc/cmdline && test $(stat -c %s " +
-                                "/padding) = " + std::to_string(padding) +
-                                " && rm /padding && test $(cat /sys/kernel/kexec_crash_size) != 0",
-                            kLong));
+      guest.Must("grep -q ' khop_bench.next$' /proc/cmdline && test $(stat -c %s /padding) = " +
+                     std::to_string(padding) + " && test $(cat /sys/kernel/kexec_crash_size) != 0",
+                 kLong));
 }
 
-Result<Sample> HopMachine::Hop(const Case& what, int repetition) {
-  if (!running_) {
-    if (const auto started = Start(); !started) return std::unexpected(started.error());
+Result<Sample> HopMachine::Measure(const Case& what, int repetition) {
+  auto machine = Start();
+  if (!machine) return std::unexpected(machine.error());
+  lab::Guest guest(*machine);
+  const auto up = guest.WaitUntilUp(kLong);
+  if (!up) return std::unexpected(up.error());
+  if (const auto mounted = guest.Must(lab::kMountDisk, kLong); !mounted) {
+    return std::unexpected(mounted.error());
   }
-  lab::Guest& guest = *running_->guest;
   Sample run{.what = what, .repetition = repetition, .setup = SetupOf(what.way)};
-  if (const auto loaded = Load(what, run); !loaded) return std::unexpected(loaded.error());
+  if (const auto loaded = Load(guest, what, run); !loaded) return std::unexpected(loaded.error());
   const bool khop = what.way.loader == "khop";
   // khop notes the count before reboot(2) itself; but what the running kernel holds nobody can
   // write to any more, and kexec-tools notes nothing.
   const bool by_exec = khop && what.way.route != "kernel";
-  const size_t console = running_->machine.console().size();
+  const size_t console = machine->console().size();
   const auto left =
       guest.Start(by_exec ? "khop exec --now" : "khop-guest-tool reboot > /dev/console");
   if (!left) return std::unexpected(left.error());
   const auto facts = guest.WaitUntilUp(kLong);
   if (!facts) return std::unexpected(facts.error());
-  ++hops_;
-  if (const auto next = CheckNext(what); !next) return std::unexpected(next.error());
-  if (const auto mounted = MountDisk(); !mounted) return std::unexpected(mounted.error());
-  const auto zero = Numbers("khop-guest-tool zero");
+  if (const auto next = CheckNext(guest, what); !next) return std::unexpected(next.error());
+  if (const auto mounted = guest.Must(lab::kMountDisk, kLong); !mounted) {
+    return std::unexpected(mounted.error());
+  }
+  const auto zero = Numbers(guest, "khop-guest-tool zero");
   if (!zero) return std::unexpected(zero.error());
   uint64_t reboot = 0;
   if (!by_exec) {
-    const size_t at = running_->machine.console().find("rebooting at ", console);
+    const size_t at = machine->console().find("rebooting at ", console);
     if (at == std::string::npos ||
-        sscanf(running_->machine.console().c_str() + at, "rebooting at %" SCNu64, &reboot) != 1) {
+        sscanf(machine->console().c_str() + at, "rebooting at %" SCNu64, &reboot) != 1) {
       return Fail("the guest did not say when it called reboot(2)");
     }
   }
@@ -345,12 +337,6 @@ Result<Sample> HopMachine::Hop(const Case& what, int repetition) {
        {&run.blackout, &run.shutdown, &run.relocator, &run.load, &run.load_idle}) {
     *ticks = instructions(*ticks);
   }
-  return run;
-}
-
-Result<Sample> HopMachine::Measure(const Case& what, int repetition) {
-  auto run = Hop(what, repetition);
-  if (!run) Stop();
   return run;
 }
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The machine that is measured: one CPU whose counter counts instructions, and a kernel that hops
-// into itself again and again.
+// into itself.
 #pragma once
 
 #include <filesystem>
 #include <map>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,43 +25,35 @@ class HopMachine {
   // Makes what the guest of this kernel needs.
   static lab::Result<HopMachine> Make(const std::string& kernel, const MachineOptions& options);
 
-  // Hops once. After a failure the machine is started anew.
+  // Starts the machine, hops once, and ends it: where a payload finds its place, and so what the
+  // next kernel does, depends on all that the machine did before.
   lab::Result<Sample> Measure(const Case& what, int repetition);
 
   // What runs there, for Sample::setup.
   std::string SetupOf(const Way& way) const;
-  void Stop() { running_.reset(); }
 
  private:
-  struct Running {
-    lab::Machine machine;
-    std::optional<lab::Guest> guest;
-  };
   struct Initrd {
     std::filesystem::path path;
     uint64_t size = 0;
     uint64_t padding = 0;  // bytes of the file /padding in it
   };
 
-  lab::Result<void> Start();
-  lab::Result<void> MountDisk();
-  lab::Result<Sample> Hop(const Case& what, int repetition);
-  lab::Result<void> Load(const Case& what, Sample& run);
-  lab::Result<void> CheckNext(const Case& what);
-  lab::Result<std::map<std::string, uint64_t>> Numbers(const std::string& command);
+  lab::Result<lab::Machine> Start() const;
+  lab::Result<void> Load(lab::Guest& guest, const Case& what, Sample& run) const;
+  lab::Result<void> CheckNext(lab::Guest& guest, const Case& what) const;
 
   std::string kernel_name_;
   MachineOptions options_;
   lab::LabKernel kernel_;
   uint64_t image_size_ = 0;  // of the kernel with its BSS
   std::filesystem::path directory_;
+  std::filesystem::path base_;  // what the machine starts with, and all initrds begin with
   std::map<int, Initrd> initrds_;
   std::string command_line_;
   std::string khop_;         // which khop: the beginning of its SHA-256
   std::string kexec_tools_;  // package and version
   std::string qemu_;         // version
-  std::unique_ptr<Running> running_;
-  int hops_ = 0;
 };
 
 }  // namespace khop::bench

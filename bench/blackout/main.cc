@@ -260,10 +260,6 @@ class Bench {
         Skip(what.Name(), "the time was up");
         return {};
       }
-      // One machine at a time: each has gigabytes.
-      for (auto& [kernel, other] : machines_) {
-        if (kernel != what.kernel) other.Stop();
-      }
       const auto start = std::chrono::steady_clock::now();
       const auto run = machine.Measure(what, repetition);
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;

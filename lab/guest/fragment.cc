@@ -10,16 +10,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
 namespace {
 
 constexpr size_t kMib = size_t{1} << 20;
+constexpr size_t kHuge = 2 * kMib;
 constexpr int kPipeBytes = 1 << 20;
 
 // Bytes, from /proc/meminfo.
@@ -58,9 +62,81 @@ class PageHolder {
   size_t left_ = 0;
 };
 
+int Failed(const char* what) {
+  fprintf(stderr, "khop-guest-tool: %s: %s\n", what, strerror(errno));
+  return 1;
+}
+
+// Whether the kernel has transparent huge pages, of 2 MiB; compaction is not to make more of them.
+bool HaveTransparentHugePages() {
+  const std::string transparent = "/sys/kernel/mm/transparent_hugepage/";
+  size_t size = 0;
+  std::ifstream(transparent + "hpage_pmd_size") >> size;
+  std::ofstream("/proc/sys/vm/compaction_proactiveness") << 0;
+  std::ofstream(transparent + "enabled") << "madvise";
+  std::ofstream(transparent + "defrag") << "never";
+  return size == kHuge;
+}
+
+// Bytes of free memory in aligned blocks of 2 MiB and more, from /proc/buddyinfo: of a line
+// "Node 0, zone DMA 1 0 2 ...", the number of blocks of each order of pages.
+size_t FreeHuge(size_t page) {
+  std::ifstream file("/proc/buddyinfo");
+  size_t bytes = 0;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line.substr(line.find("zone")));
+    std::string word;
+    words >> word >> word;
+    size_t size = page;
+    for (size_t blocks = 0; words >> blocks; size *= 2) bytes += size < kHuge ? 0 : blocks * size;
+  }
+  return bytes;
+}
+
+unsigned char* Map(size_t size) {
+  void* const memory =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : static_cast<unsigned char*>(memory);
+}
+
+// The entries of `pages` pages from `address` on; none on failure.
+std::vector<uint64_t> PageMap(const void* address, size_t pages, size_t page) {
+  std::vector<uint64_t> entries(pages);
+  const int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(address) / page * 8);
+  if (pread(file, entries.data(), pages * 8, at) != static_cast<ssize_t>(pages * 8)) {
+    entries.clear();
+  }
+  close(file);
+  return entries;
+}
+
+// Has `hold` called with one page of every `block` of the free memory that comes in pages of 2 MiB:
+// one fault each and not 512. The kernel splits them, of which the rest is unmapped, when its
+// caches are dropped.
+template <typename Hold>
+bool HoldInHugePages(size_t block, size_t page, const Hold& hold) {
+  const size_t size = FreeHuge(page);
+  unsigned char* const memory = Map(size + kHuge);
+  if (memory == nullptr) return false;
+  madvise(memory, size + kHuge, MADV_HUGEPAGE);
+  unsigned char* const start = memory + (kHuge - reinterpret_cast<uintptr_t>(memory) % kHuge);
+  for (size_t at = 0; at < size; at += block) {
+    start[at] = 1;  // a page of zeros would be given back
+    madvise(start + at + page, block - page, MADV_DONTNEED);
+  }
+  std::ofstream("/proc/sys/vm/drop_caches") << 2;
+  bool good = true;
+  for (size_t at = 0; good && at < size; at += block) {
+    const std::vector<uint64_t> entry = PageMap(start + at, 1, page);
+    good = entry.size() == 1 && hold(entry[0], start + at);
+  }
+  munmap(memory, size + kHuge);
+  return good;
+}
+
 // What is still whole in spite of all: 2 MiB pages, kept as long as this process lives. How many.
 size_t TakeHugePages() {
-  constexpr size_t kHuge = 2 * kMib;
   const std::string pool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
   std::ofstream(pool) << 64;
   size_t pages = 0;
@@ -82,39 +158,31 @@ int Fragment(size_t block) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const rlimit files = {65536, 65536};
   setrlimit(RLIMIT_NOFILE, &files);
-  const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   PageHolder holder(page);
   std::set<uint64_t> held;  // numbers of the blocks that have a page held
+  const auto hold = [&](uint64_t entry, void* address) {
+    const uint64_t frame = entry & ((uint64_t{1} << 55) - 1);  // proc_pid_pagemap(5)
+    if (frame == 0 || !held.insert(frame * page / block).second) return true;
+    return holder.Hold(address);
+  };
+  const bool quick = block <= kHuge && HaveTransparentHugePages();
+  if (quick && !HoldInHugePages(block, page, hold)) return Failed("vmsplice of huge pages");
   // Again and again, for each time a little is left for the rest of the system.
-  for (int round = 0; round < 3; ++round) {
+  const int rounds = quick && block == kHuge ? 0 : 3;
+  for (int round = 0; round < rounds; ++round) {
     // CMA memory is free for pages that can be moved only.
     const size_t free = MemInfo("MemFree") - MemInfo("CmaFree");
     const size_t spare = (round == 0 ? 64 : 40) * kMib;
     if (free <= spare + 2 * kMib) break;
     const size_t size = (free - spare) / page * page;
-    void* const memory =
-        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      perror("khop-guest-tool: mmap");
-      return 1;
-    }
+    unsigned char* const memory = Map(size);
+    if (memory == nullptr) return Failed("mmap");
     madvise(memory, size, MADV_NOHUGEPAGE);
-    auto* const bytes = static_cast<volatile unsigned char*>(memory);
-    std::vector<uint64_t> entries(size / page);
-    for (size_t i = 0; i < entries.size(); ++i) bytes[i * page] = 1;
-    const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(memory) / page * 8);
-    if (pread(pagemap, entries.data(), entries.size() * 8, at) !=
-        static_cast<ssize_t>(entries.size() * 8)) {
-      perror("khop-guest-tool: pagemap");
-      return 1;
-    }
+    for (size_t at = 0; at < size; at += page) memory[at] = 1;
+    const std::vector<uint64_t> entries = PageMap(memory, size / page, page);
+    if (entries.empty()) return Failed("pagemap");
     for (size_t i = 0; i < entries.size(); ++i) {
-      const uint64_t frame = entries[i] & ((uint64_t{1} << 55) - 1);
-      if (frame == 0 || !held.insert(frame * page / block).second) continue;
-      if (!holder.Hold(static_cast<unsigned char*>(memory) + i * page)) {
-        perror("khop-guest-tool: vmsplice");
-        return 1;
-      }
+      if (!hold(entries[i], memory + i * page)) return Failed("vmsplice");
     }
     munmap(memory, size);
   }
