@@ -10,12 +10,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -67,15 +69,17 @@ int Failed(const char* what) {
   return 1;
 }
 
-// Whether the kernel has transparent huge pages, of 2 MiB; compaction is not to make more of them.
-bool HaveTransparentHugePages() {
+// Whether the kernel has transparent huge pages, of 2 MiB. If so it is told to give them where they
+// are asked for, and not to move pages to make more of them.
+bool UseTransparentHugePages() {
   const std::string transparent = "/sys/kernel/mm/transparent_hugepage/";
   size_t size = 0;
   std::ifstream(transparent + "hpage_pmd_size") >> size;
+  if (size != kHuge) return false;
   std::ofstream("/proc/sys/vm/compaction_proactiveness") << 0;
   std::ofstream(transparent + "enabled") << "madvise";
   std::ofstream(transparent + "defrag") << "never";
-  return size == kHuge;
+  return true;
 }
 
 // Bytes of free memory in aligned blocks of 2 MiB and more, from /proc/buddyinfo: of a line
@@ -111,28 +115,39 @@ std::vector<uint64_t> PageMap(const void* address, size_t pages, size_t page) {
   return entries;
 }
 
-// Has `hold` called with one page of every `block` of the free memory that comes in pages of 2 MiB:
-// one fault each and not 512. The kernel splits them, of which the rest is unmapped, when its
-// caches are dropped.
-template <typename Hold>
-bool HoldInHugePages(size_t block, size_t page, const Hold& hold) {
-  const size_t size = FreeHuge(page);
+// Memory that pages can be taken of: CMA memory is free for those only that can be moved.
+size_t Free() { return MemInfo("MemFree") - MemInfo("CmaFree"); }
+
+// The free memory that comes in pages of 2 MiB, but for some, mapped as such: one fault each and
+// not 512.
+std::span<unsigned char> MapHugePages(size_t page) {
+  constexpr size_t kLeft = 96 * kMib;
+  const size_t free = std::min(FreeHuge(page), Free());
+  if (free <= kLeft) return {};
+  const size_t size = (free - kLeft) / kHuge * kHuge;
   unsigned char* const memory = Map(size + kHuge);
-  if (memory == nullptr) return false;
+  if (memory == nullptr) return {};
   madvise(memory, size + kHuge, MADV_HUGEPAGE);
   unsigned char* const start = memory + (kHuge - reinterpret_cast<uintptr_t>(memory) % kHuge);
-  for (size_t at = 0; at < size; at += block) {
-    start[at] = 1;  // a page of zeros would be given back
-    madvise(start + at + page, block - page, MADV_DONTNEED);
+  for (size_t at = 0; at < size; at += kHuge) start[at] = 1;
+  return {start, size};
+}
+
+// Of every `block` of these one page is left, and `hold` called with it. The kernel splits a huge
+// page of which something is unmapped when its caches are dropped.
+template <typename Hold>
+bool HoldInHugePages(std::span<unsigned char> memory, size_t block, size_t page, const Hold& hold) {
+  for (size_t at = 0; at < memory.size(); at += block) {
+    memory[at] = 1;  // a page of zeros would be given back
+    madvise(&memory[at] + page, block - page, MADV_DONTNEED);
   }
   std::ofstream("/proc/sys/vm/drop_caches") << 2;
-  bool good = true;
-  for (size_t at = 0; good && at < size; at += block) {
-    const std::vector<uint64_t> entry = PageMap(start + at, 1, page);
-    good = entry.size() == 1 && hold(entry[0], start + at);
+  for (size_t at = 0; at < memory.size(); at += block) {
+    const std::vector<uint64_t> entry = PageMap(&memory[at], 1, page);
+    if (entry.empty() || !hold(entry[0], &memory[at])) return false;
   }
-  munmap(memory, size + kHuge);
-  return good;
+  munmap(memory.data(), memory.size());
+  return true;
 }
 
 // What is still whole in spite of all: 2 MiB pages, kept as long as this process lives. How many.
@@ -165,15 +180,13 @@ int Fragment(size_t block) {
     if (frame == 0 || !held.insert(frame * page / block).second) return true;
     return holder.Hold(address);
   };
-  const bool quick = block <= kHuge && HaveTransparentHugePages();
-  if (quick && !HoldInHugePages(block, page, hold)) return Failed("vmsplice of huge pages");
-  // Again and again, for each time a little is left for the rest of the system.
-  const int rounds = quick && block == kHuge ? 0 : 3;
-  for (int round = 0; round < rounds; ++round) {
-    // CMA memory is free for pages that can be moved only.
-    const size_t free = MemInfo("MemFree") - MemInfo("CmaFree");
+  std::span<unsigned char> huge;
+  if (block <= kHuge && UseTransparentHugePages()) huge = MapHugePages(page);
+  // What is left, again and again, for each time a little stays for the rest of the system.
+  for (int round = 0; round < 3; ++round) {
+    const size_t free = Free();
     const size_t spare = (round == 0 ? 64 : 40) * kMib;
-    if (free <= spare + 2 * kMib) break;
+    if (free <= spare + 2 * kMib) continue;
     const size_t size = (free - spare) / page * page;
     unsigned char* const memory = Map(size);
     if (memory == nullptr) return Failed("mmap");
@@ -186,6 +199,7 @@ int Fragment(size_t block) {
     }
     munmap(memory, size);
   }
+  if (!HoldInHugePages(huge, block, page, hold)) return Failed("vmsplice of huge pages");
   const size_t whole = TakeHugePages();
   printf("%zu blocks of %zu KiB have a page that cannot move; took %zu that were whole\n",
          held.size(), block / 1024, whole);
