@@ -191,6 +191,34 @@ TEST(GatherTest, ContentsThatChangedAreRefused) {
   EXPECT_EQ(machine.system.reboots, 0);
 }
 
+// While the files were read some of what was free went onto a CPU's own list, or to somebody: only
+// then khop plans anew.
+TEST(GatherTest, PagesOnTheirWayDoNotStopALoad) {
+  for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {
+    GatherMachine machine(7, 500);
+    machine.system.on_rename = [&] {
+      // All that remains to be done is to load it.
+      if (!machine.system.Find("/run/khop/control.0") || machine.system.kexec_loads != 0) return;
+      for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+        machine.system.page_flags.try_emplace(page, flags);
+      }
+    };
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_FALSE(machine.system.page_flags.empty());
+    EXPECT_EQ(machine.system.kexec_loads, 1);
+    EXPECT_EQ(plan->notes.size(), flags == 0 ? 0U : 1U);
+    machine.system.on_rename = nullptr;
+    machine.system.NewProcess();
+    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    EXPECT_EQ(done.has_value(), flags == 0);
+    // Handed over once more, as it is.
+    EXPECT_EQ(machine.system.kexec_loads, flags == 0 ? 2 : 1);
+    machine.system.NewProcess();
+    EXPECT_EQ(LoadedPlan(machine.system)->entry, plan->entry);
+  }
+}
+
 // Once planned here and now, pages without a flag do not send khop looking again; others do.
 TEST(GatherTest, PagesOnTheirWayDoNotStopAnExec) {
   for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {

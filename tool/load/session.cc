@@ -100,16 +100,17 @@ Result<void> Session::LoadControl(const Loaded& loaded, std::span<const std::byt
 }
 
 // Only a route that writes to memory which is not khop's has to look.
-Ranges Session::FindBusy(const Loaded& loaded) const {
+Ranges Session::FindBusy(const Loaded& loaded, system::Unflagged unflagged) const {
   if (loaded.plan.route != "gather") return {};
   // What cannot be seen now, exec will see.
-  return FindBusyDestinations(*system_, loaded).value_or(Ranges{});
+  return FindBusyDestinations(*system_, loaded, Addresses(*loaded.arena.extents), unflagged)
+      .value_or(Ranges{});
 }
 
 // Destinations that were free or a process's just before and are not now: the kernel's copy of the
 // control area. The pages of an earlier copy may be that of the new one, or be on their way back.
 Ranges Session::FindTaken(const Loaded& loaded, const Ranges& before) const {
-  return Without(FindBusy(loaded), Without(before, loaded.taken));
+  return Without(FindBusy(loaded, system::Unflagged::kBusy), Without(before, loaded.taken));
 }
 
 Result<void> Session::RemoveOthers() {
@@ -282,7 +283,9 @@ Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
     return set;
   }
   Loaded& fresh = *state_.pending->loaded;
-  const auto before = FindBusy(fresh);
+  // It was planned a moment ago, on free memory: where that has no flag any more the kernel has
+  // taken it onto a CPU's list, or for this load.
+  const auto before = FindBusy(fresh, system::Unflagged::kFree);
   if (const auto done = LoadControl(fresh, control.bytes); !done) {
     // The image before is still loaded. Told so, the next khop does not take the new one for it.
     next = state_;
@@ -330,7 +333,7 @@ Result<void> Session::LoadAgain() {
   Loaded& current = *next.current;
   const auto control = store_.ReadControl(current.control_file, current.control_crc32c);
   if (!control) return Forward(control);
-  const auto before = FindBusy(current);
+  const auto before = FindBusy(current, system::Unflagged::kBusy);
   if (const auto done = LoadControl(current, std::as_bytes(std::span(*control))); !done)
     return done;
   const Ranges taken = FindTaken(current, before);

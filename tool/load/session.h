@@ -7,6 +7,7 @@
 #include "tool/base/error.h"
 #include "tool/load/control.h"
 #include "tool/load/state.h"
+#include "tool/system/page_flags.h"
 #include "tool/system/system.h"
 
 namespace khop::load {
@@ -66,7 +67,7 @@ class Session {
   Result<void> LoadControl(const Loaded& loaded, std::span<const std::byte> bytes);
   Result<void> FinishCommit();
   Result<void> RemoveOthers();
-  std::vector<PhysRange> FindBusy(const Loaded& loaded) const;
+  std::vector<PhysRange> FindBusy(const Loaded& loaded, system::Unflagged unflagged) const;
   std::vector<PhysRange> FindTaken(const Loaded& loaded,
                                    const std::vector<PhysRange>& before) const;
   Result<void> ReleaseCompaction();

@@ -36,8 +36,9 @@ struct Loaded {
   handoff::DigestKind digest_kind = handoff::DigestKind::kSha256;
   std::vector<Verified> verified;
   MmuMode mmu = MmuMode::kAuto;  // as asked for
-  // Pages of unowned destinations that the running kernel took while it loaded the control area:
-  // its copy and its page tables, which are of no use to anybody once the relocator runs.
+  // Pages of unowned destinations that the running kernel took between the plan and the end of the
+  // load: its copy of the control area and its page tables, which are of no use to anybody once the
+  // relocator runs, and what waits, free, on a list of a CPU's own.
   std::vector<PhysRange> taken;
   // --mem-min and --mem-max.
   PhysRange bounds;

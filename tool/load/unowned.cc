@@ -45,8 +45,4 @@ Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded
   return system::FindBusy(system, Without(all, owned), unflagged);
 }
 
-Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded) {
-  return FindBusyDestinations(system, loaded, Addresses(*loaded.arena.extents));
-}
-
 }  // namespace khop::load

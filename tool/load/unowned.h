@@ -31,10 +31,8 @@ Ranges AllDestinations(const report::Plan& plan, uint64_t page_size);
 Ranges FileDestinations(const Parts& parts);
 
 // The pages of destinations outside of `loaded`'s own memory that may not be overwritten now.
-// `owned` (ascending): where that memory is now, if it is not where the record says.
-Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded);
+// `owned` (ascending): where that memory is now.
 Result<Ranges> FindBusyDestinations(system::System& system, const Loaded& loaded,
-                                    std::span<const PhysRange> owned,
-                                    system::Unflagged unflagged = system::Unflagged::kBusy);
+                                    std::span<const PhysRange> owned, system::Unflagged unflagged);
 
 }  // namespace khop::load
