@@ -203,14 +203,19 @@ TEST(GatherTest, PagesOnTheirWayDoNotStopALoad) {
         machine.system.page_flags.try_emplace(page, flags);
       }
     };
-    const auto plan = machine.Load(machine.Options());
+    std::string said;
+    const auto listen = [&](std::string_view text) { said += std::string(text) + "\n"; };
+    const auto plan = Load(machine.system, machine.Options(), listen);
     ASSERT_TRUE(plan) << plan.error().message;
     EXPECT_FALSE(machine.system.page_flags.empty());
+    EXPECT_EQ(said.find("planning anew") == std::string::npos, flags == 0) << said;
     EXPECT_EQ(machine.system.kexec_loads, 1);
     EXPECT_EQ(plan->notes.size(), flags == 0 ? 0U : 1U);
     machine.system.on_rename = nullptr;
     machine.system.NewProcess();
-    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    said.clear();
+    const auto done = Exec(machine.system, ExecMode::kNow, listen);
+    EXPECT_EQ(said.find("planning anew") == std::string::npos, flags == 0) << said;
     EXPECT_EQ(done.has_value(), flags == 0);
     // Handed over once more, as it is.
     EXPECT_EQ(machine.system.kexec_loads, flags == 0 ? 2 : 1);

@@ -107,8 +107,8 @@ Ranges Session::FindBusy(const Loaded& loaded, system::Unflagged unflagged) cons
       .value_or(Ranges{});
 }
 
-// Destinations that were free or a process's just before and are not now: the kernel's copy of the
-// control area. The pages of an earlier copy may be that of the new one, or be on their way back.
+// Destinations that were free or a process's just before and are not now: see Loaded::taken. The
+// pages of an earlier copy may be that of the new one, or be on their way back.
 Ranges Session::FindTaken(const Loaded& loaded, const Ranges& before) const {
   return Without(FindBusy(loaded, system::Unflagged::kBusy), Without(before, loaded.taken));
 }
