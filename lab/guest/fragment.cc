@@ -199,8 +199,9 @@ int Fragment(size_t block) {
     }
     munmap(memory, size);
   }
-  if (!huge.empty() && !HoldInHugePages(huge, block, page, hold))
+  if (!huge.empty() && !HoldInHugePages(huge, block, page, hold)) {
     return Failed("vmsplice of huge pages");
+  }
   const size_t whole = TakeHugePages();
   printf("%zu blocks of %zu KiB have a page that cannot move; took %zu that were whole\n",
          held.size(), block / 1024, whole);

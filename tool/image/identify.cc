@@ -43,10 +43,11 @@ constexpr std::array kMagics = {
 
 constexpr uint16_t kElfArm64 = 183;  // EM_AARCH64
 
+// A byte of 0xf8 or more is in no UTF-8 sequence (RFC 3629, section 3): erased flash is not text.
 bool LooksLikeText(std::span<const std::byte> head) {
   return !head.empty() && std::ranges::all_of(head, [](std::byte b) {
     const auto c = std::to_integer<uint8_t>(b);
-    return (c >= 0x20 && c != 0x7f) || (c >= '\t' && c <= '\r') || c == 0x1b;
+    return (c >= 0x20 && c != 0x7f && c < 0xf8) || (c >= '\t' && c <= '\r') || c == 0x1b;
   });
 }
 

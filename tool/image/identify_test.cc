@@ -77,7 +77,10 @@ TEST(Identify, ByContent) {
   Bytes text;
   PutText(text, 0, "#!/bin/sh\necho hello\n");
   EXPECT_EQ(Identify(text), Format::kText);
+  PutText(text, 0, "#!/bin/sh\necho gr\u00fc\u00dfe\n");
+  EXPECT_EQ(Identify(text), Format::kText);
   EXPECT_EQ(Identify({}), Format::kUnknown);
+  EXPECT_EQ(Identify(Bytes(1024, std::byte{0xff})), Format::kUnknown) << "erased flash";
 }
 
 TEST(Pe, SectionsAndTheirEnd) {

@@ -334,8 +334,8 @@ Result<void> Session::LoadAgain() {
   const auto control = store_.ReadControl(current.control_file, current.control_crc32c);
   if (!control) return Forward(control);
   const auto before = FindBusy(current, system::Unflagged::kBusy);
-  if (const auto done = LoadControl(current, std::as_bytes(std::span(*control))); !done)
-    return done;
+  const auto done = LoadControl(current, std::as_bytes(std::span(*control)));
+  if (!done) return done;
   const Ranges taken = FindTaken(current, before);
   if (std::ranges::equal(taken, current.taken)) return {};
   current.taken = taken;
@@ -363,7 +363,7 @@ Result<void> Session::LoadCrash(PhysAddr entry, std::span<const system::KexecSeg
   // Refused before it began, or after the old one was lost.
   const auto still = system::CrashLoaded(*system_);
   if (!still || (*still && unload)) return std::unexpected(explained);
-  (void)Set(*still ? before : std::move(next));
+  (void)Set(*still ? before : next);
   return std::unexpected(explained);
 }
 
