@@ -281,8 +281,9 @@ void PutUart(char c) {
 void DrainUart() {
   const Uart& uart = platform.uart;
   for (uint32_t polls = 0; polls < kMaxPolls; ++polls) {
-    if (uart.kind == UartKind::kPl011 && (arm64::MmioRead32(uart.base + 0x18) & 1U << 3) == 0)
+    if (uart.kind == UartKind::kPl011 && (arm64::MmioRead32(uart.base + 0x18) & 1U << 3) == 0) {
       return;
+    }
     if (uart.kind == UartKind::k8250 && (Read8250(5) & 1U << 6) != 0) return;
     if (uart.kind == UartKind::kNone) return;
   }

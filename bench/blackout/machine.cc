@@ -15,7 +15,6 @@ namespace khop::bench {
 namespace {
 
 using lab::Fail;
-using lab::Failure;
 using lab::Initramfs;
 using lab::Result;
 using lab::Seconds;

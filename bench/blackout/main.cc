@@ -90,19 +90,19 @@ bool ParseOptions(int argc, char** argv, Options& options) {
     kDocs,
     kRender
   };
-  static const option kOptions[] = {{"kernels", required_argument, nullptr, kKernels},
-                                    {"payloads", required_argument, nullptr, kPayloads},
-                                    {"loaders", required_argument, nullptr, kLoaders},
-                                    {"routes", required_argument, nullptr, kRoutes},
-                                    {"verify", required_argument, nullptr, kVerify},
-                                    {"repetitions", required_argument, nullptr, kRepetitions},
-                                    {"memory", required_argument, nullptr, kMemory},
-                                    {"minutes", required_argument, nullptr, kMinutes},
-                                    {"output", required_argument, nullptr, kOutput},
-                                    {"fresh", no_argument, nullptr, kFresh},
-                                    {"docs", no_argument, nullptr, kDocs},
-                                    {"render", no_argument, nullptr, kRender},
-                                    {nullptr, 0, nullptr, 0}};
+  static constexpr option kOptions[] = {{"kernels", required_argument, nullptr, kKernels},
+                                        {"payloads", required_argument, nullptr, kPayloads},
+                                        {"loaders", required_argument, nullptr, kLoaders},
+                                        {"routes", required_argument, nullptr, kRoutes},
+                                        {"verify", required_argument, nullptr, kVerify},
+                                        {"repetitions", required_argument, nullptr, kRepetitions},
+                                        {"memory", required_argument, nullptr, kMemory},
+                                        {"minutes", required_argument, nullptr, kMinutes},
+                                        {"output", required_argument, nullptr, kOutput},
+                                        {"fresh", no_argument, nullptr, kFresh},
+                                        {"docs", no_argument, nullptr, kDocs},
+                                        {"render", no_argument, nullptr, kRender},
+                                        {nullptr, 0, nullptr, 0}};
   Selection& selection = options.selection;
   int which = 0;
   while ((which = getopt_long(argc, argv, "", kOptions, nullptr)) != -1) {
@@ -160,7 +160,7 @@ bool ParseOptions(int argc, char** argv, Options& options) {
 }
 
 lab::Result<std::string> ReadFile(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
+  const std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   if (!in) return lab::Fail("cannot read " + path.string());

@@ -121,7 +121,7 @@ class FakeHop {
 
   // A slot of the timeline as the next kernel finds it.
   uint64_t Slot(handoff::TimelineSlot slot) const {
-    const uint64_t at = kDtb + kTimelineOffset + static_cast<uint32_t>(slot) * 8;
+    const uint64_t at = kDtb + kTimelineOffset + uint64_t{static_cast<uint32_t>(slot)} * 8;
     uint64_t value = 0;
     for (const std::byte b : machine_->AtPoc(Address(at), 8)) {
       value = value << 8 | static_cast<uint64_t>(b);
@@ -138,6 +138,7 @@ class FakeHop {
     constexpr uint64_t kRun = (kKernelPages - 1) * kPage;
     if (options_.shifted) return {{0, kArena + kPage, kRun}, {kRun, SourceOffset(0), kPage}};
     std::vector<Piece> pieces;
+    pieces.reserve(options_.moved_pages.size());
     for (size_t i = 0; i < options_.moved_pages.size(); ++i) {
       pieces.push_back({options_.moved_pages[i] * kPage, SourceOffset(i), kPage});
     }
@@ -147,8 +148,9 @@ class FakeHop {
 
   void FillPayload() {
     kernel_.resize(kKernelPages * kPage);
-    for (size_t i = 0; i < kernel_.size(); ++i)
+    for (size_t i = 0; i < kernel_.size(); ++i) {
       kernel_[i] = static_cast<std::byte>(i * 7 + i / 256);
+    }
     memcpy(&kernel_[56], "ARM\x64", 4);
     dtb_.assign(kDtbSize, std::byte{0x33});
     memcpy(dtb_.data(), "\xd0\x0d\xfe\xed", 4);

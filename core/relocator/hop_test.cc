@@ -169,7 +169,7 @@ TEST(Hop, CleansEachLineOfTheMovesOnce) {
 }
 
 TEST(Hop, NoBarrierOfItsOwnForAnyMove) {
-  size_t barriers[3];
+  size_t barriers[3] = {};
   for (const uint64_t moves : {0U, 1U, 2U}) {
     FakeHopOptions options;
     options.moved_pages.resize(moves);
@@ -240,7 +240,7 @@ TEST(Hop, VectorsDigestWithoutInstructions) {
 TEST(Hop, EarlyVerificationCountsOnlyIfFresh) {
   constexpr uint64_t kRight = handoff::EarlyWord(FakeHop::kStampValue);
   constexpr uint64_t kTooLate = FakeHop::kStampValue + handoff::kEarlySeconds * 62'500'000;
-  const struct {
+  constexpr struct {
     uint64_t word, entry_ticks;
     bool early;
   } kCases[] = {{kRight, 500, true},

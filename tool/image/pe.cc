@@ -59,8 +59,9 @@ std::optional<PeHeaders> ParsePe(std::span<const std::byte> head) {
     const auto memory_bytes = ReadLittle<uint32_t>(head, entry + 8);
     const auto file_bytes = ReadLittle<uint32_t>(head, entry + 16);
     const auto file_offset = ReadLittle<uint32_t>(head, entry + 20);
-    if (!memory_bytes || !file_bytes || !file_offset || head.size() < entry + kSectionSize)
+    if (!memory_bytes || !file_bytes || !file_offset || head.size() < entry + kSectionSize) {
       return std::nullopt;
+    }
     std::string name(reinterpret_cast<const char*>(head.data() + entry), 8);
     name.resize(std::min(name.find('\0'), name.size()));
     pe.sections.push_back({std::move(name), *file_offset, *file_bytes, *memory_bytes});

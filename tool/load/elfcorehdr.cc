@@ -73,8 +73,9 @@ Result<PhysRange> ReadVmcoreinfo(System& system) {
   const auto start = NumberAt(*text, 0, 16);
   const size_t space = text->find(' ');
   const auto size = space == std::string::npos ? std::nullopt : NumberAt(*text, space + 1, 16);
-  if (!start || !size || *start == 0 || *size == 0)
+  if (!start || !size || *start == 0 || *size == 0) {
     return NoDumps(kVmcoreinfo, "it has no form known");
+  }
   return PhysRange{{*start}, *size};
 }
 

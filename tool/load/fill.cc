@@ -188,8 +188,9 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
     progress("reading the initrd " + initrd.path + " to " +
              Hex((placed.initrd + initrd_end).value));
     const PhysAddr to = placed.initrd + initrd_end;
-    if (const auto read = Stream(system, initrd, arena, to, ready, progress); !read)
+    if (const auto read = Stream(system, initrd, arena, to, ready, progress); !read) {
       return Forward(read);
+    }
     initrd_end += initrd.size;
   }
   if (!prepared.made_initrd.empty()) {

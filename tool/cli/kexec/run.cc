@@ -113,8 +113,9 @@ std::expected<int, Refusal> RunSteps(Context& context, const Options& options) {
     return static_cast<int>(*loaded);
   }
   if (options.unload) {
-    if (const auto done = Unload(context.system, options); !done)
+    if (const auto done = Unload(context.system, options); !done) {
       return std::unexpected(done.error());
+    }
   }
   if (options.load) {
     const auto done = Load(context, options, progress);
