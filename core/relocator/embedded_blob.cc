@@ -2,8 +2,10 @@
 #include "core/relocator/embedded_blob.h"
 
 // embedded_blob.S
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" const std::byte khop_embedded_blob[];
 extern "C" const std::byte khop_embedded_blob_end[];
+// NOLINTEND(readability-identifier-naming)
 
 namespace khop::relocator {
 

@@ -16,15 +16,13 @@
 #include "core/plan/control_area.h"
 #include "core/plan/moves.h"
 #include "core/relocator/baremetal/console.h"
+#include "core/relocator/embedded_blob.h"
 
 extern "C" {
 // start.S
 void ProbeEntry();
 [[noreturn]] void EnterBlob(uint64_t address);
 [[noreturn]] void ResetMachine();
-// The blob, from embedded_blob.S.
-extern const std::byte khop_embedded_blob[];
-extern const std::byte khop_embedded_blob_end[];
 // What start.S writes to.
 uint64_t probe_registers[9];
 }
@@ -179,9 +177,8 @@ plan::ControlAreaLayout Build() {
     hop.moves = {moves, list->moves};
     hop.window = {window, list->windows};
   }
-  const std::span<const std::byte> blob(khop_embedded_blob, khop_embedded_blob_end);
-  const auto layout =
-      plan::BuildControlArea(hop, blob, PhysAddr{kControl}, {At(kControl), kControlSize});
+  const auto layout = plan::BuildControlArea(hop, relocator::Blob(), PhysAddr{kControl},
+                                             {At(kControl), kControlSize});
   if (!layout) Fail("BuildControlArea", static_cast<uint64_t>(layout.error().code));
   return *layout;
 }
