@@ -69,7 +69,7 @@ class Scratch {
       : at_(static_cast<std::byte*>(memory.start)), left_(memory.size) {}
   template <typename T>
   std::span<T> Take(size_t count) {
-    static_assert(alignof(T) <= 8 && sizeof(T) % 8 == 0);
+    static_assert(alignof(T) <= 8 && sizeof(T) % 8 == 0);  // the next array is aligned too
     if (count > left_ / sizeof(T)) return {};
     const std::span<T> taken(reinterpret_cast<T*>(at_), count);
     at_ += count * sizeof(T);
@@ -78,7 +78,8 @@ class Scratch {
   }
   template <typename T>
   std::span<T> TakeAll() {
-    return Take<T>(left_ / sizeof(T));
+    static_assert(alignof(T) <= 8);
+    return {reinterpret_cast<T*>(at_), left_ / sizeof(T)};
   }
 
  private:
@@ -205,10 +206,11 @@ khop_status khop_replay(const khop_piece* before, size_t before_count, const kho
                         size_t move_count, const khop_range* writable, size_t writable_count,
                         uint64_t page_size, khop_scratch scratch) {
   if (!khop::IsPowerOfTwo(page_size)) return {KHOP_INVALID_ARGUMENT, page_size};
+  Scratch memory(scratch);
+  const auto runs = memory.Take<khop::plan::ModelRun>(2 * (before_count + move_count));
   const auto replayed = khop::plan::ReplayMoves(
       Same<const Piece>(before, before_count), Same<const Piece>(moves, move_count),
-      Same<const PhysRange>(writable, writable_count), page_size,
-      Scratch(scratch).TakeAll<khop::plan::ModelPage>());
+      Same<const PhysRange>(writable, writable_count), page_size, runs, memory.TakeAll<uint32_t>());
   return replayed ? kOk : StatusOf(replayed.error());
 }
 

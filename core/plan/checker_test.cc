@@ -84,10 +84,18 @@ TEST(ReplayMoves, RefusesAStartThatIsNone) {
             (Error{ErrorCode::kInvalidArgument, 5 * kPage}));
   EXPECT_EQ(Replay(std::vector{PagePiece(1, 5), PagePiece(1, 6)}, {}, {}).error(),
             (Error{ErrorCode::kOverlap, 1 * kPage}));
+  const PhysAddr high{uint64_t{0} - kPage};
+  EXPECT_EQ(Replay(std::vector<Piece>{{PageAt(1), high, 2 * kPage}}, {}, {}).error(),
+            (Error{ErrorCode::kOutOfRange, high.value}));
   EXPECT_EQ(Replay(std::vector<Piece>{{{1}, PageAt(5), kPage}}, {}, {}).error().code,
             ErrorCode::kNotAligned);
-  std::vector<ModelPage> little(3);
-  EXPECT_EQ(ReplayMoves(kBefore, kMoves, kWritable, kPage, little).error(),
+  std::vector<ModelRun> runs(2 * (kBefore.size() + kMoves.size()));
+  std::vector<uint32_t> pages(15);
+  EXPECT_TRUE(ReplayMoves(kBefore, kMoves, kWritable, kPage, runs, pages));
+  EXPECT_EQ(
+      ReplayMoves(kBefore, kMoves, kWritable, kPage, runs, std::span(pages).first(14)).error(),
+      (Error{ErrorCode::kOutOfMemory, 14}));
+  EXPECT_EQ(ReplayMoves(kBefore, kMoves, kWritable, kPage, std::span(runs).first(3), pages).error(),
             (Error{ErrorCode::kOutOfMemory, 3}));
 }
 

@@ -87,8 +87,9 @@ inline std::expected<void, Error> Replay(std::span<const Piece> before,
   size_t pages = 0;
   for (const Piece& piece : before) pages += piece.size / kPage * 2;
   for (const Piece& piece : moves) pages += piece.size / kPage * 2;
-  std::vector<ModelPage> model(pages);
-  return ReplayMoves(before, moves, writable, kPage, model);
+  std::vector<ModelRun> runs(2 * (before.size() + moves.size()));
+  std::vector<uint32_t> numbers(pages);
+  return ReplayMoves(before, moves, writable, kPage, runs, numbers);
 }
 
 }  // namespace khop::plan

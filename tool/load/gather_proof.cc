@@ -15,6 +15,7 @@ namespace {
 // that they were made from, so that the proof covers the window.
 Result<std::vector<Piece>> PhysicalMoves(const Placed& placed) {
   std::vector<Piece> moves;
+  moves.reserve(placed.moves.size() + placed.window.size());
   for (const handoff::Move& move : placed.moves) {
     if (!placed.mmu) {
       moves.push_back({PhysAddr{move.source}, PhysAddr{move.destination}, move.size});
@@ -44,7 +45,7 @@ Result<void> ProveGather(const GatherPlan& plan, uint64_t granule) {
   for (const handoff::Range& range : plan.placed.arena) {
     writable.push_back({PhysAddr{range.start}, range.size});
   }
-  // Each page once, and a quarter more, for the checker adds pages as often as they are named.
+  // Beside the pages of the pieces: zeros and where they go, and the spare page.
   uint64_t pages = 64;
   for (const Piece& piece : plan.pieces) {
     pages += (piece.in_place() ? 1 : 2) * piece.size / granule;
@@ -52,8 +53,9 @@ Result<void> ProveGather(const GatherPlan& plan, uint64_t granule) {
   for (const Piece& piece : plan.order) {
     if (piece.source == plan.zero) pages += piece.size / granule;
   }
-  std::vector<plan::ModelPage> model(pages + pages / 4);
-  const auto proved = plan::ReplayMoves(plan.pieces, *moves, writable, granule, model);
+  std::vector<plan::ModelRun> runs(2 * (plan.pieces.size() + moves->size()));
+  std::vector<uint32_t> numbers(pages);
+  const auto proved = plan::ReplayMoves(plan.pieces, *moves, writable, granule, runs, numbers);
   if (!proved) return PlannerFailure(proved.error());
   return {};
 }
