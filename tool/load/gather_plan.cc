@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <numeric>
 
 #include "core/arm64/geometry.h"
 #include "core/plan/moves.h"
@@ -304,15 +303,37 @@ class Planner {
       }
       plan_.pieces.push_back(moved);
     }
-    const uint64_t pages =
-        std::accumulate(plan_.pieces.begin(), plan_.pieces.end(), uint64_t{0},
-                        [&](uint64_t sum, const Piece& p) { return sum + p.size / granule_; });
+    // An order, found page by page, is for what goes where something lies, or lies where something
+    // goes. The rest may come first.
+    Ranges sources;
+    Ranges destinations;
+    for (const Piece& piece : plan_.pieces) {
+      if (piece.in_place()) continue;
+      sources.push_back({piece.source, piece.size});
+      destinations.push_back({piece.destination, piece.size});
+    }
+    const Ranges both = InBoth(Joined(std::move(sources)), Joined(std::move(destinations)));
+    std::vector<Piece> entangled;
+    uint64_t pages = 0;
+    plan_.order.clear();
+    for (const Piece& piece : plan_.pieces) {
+      if (piece.in_place()) continue;
+      if (Touches(both, {piece.source, piece.size}) ||
+          Touches(both, {piece.destination, piece.size})) {
+        entangled.push_back(piece);
+        pages += piece.size / granule_;
+      } else {
+        plan_.order.push_back(piece);
+      }
+    }
+    std::ranges::sort(plan_.order, {}, &Piece::destination);
     std::vector<Piece> scratch(2 * pages);
-    plan_.order.resize(pages + pages / 2 + 1);
-    const auto used = plan::OrderMoves(plan_.pieces, granule_, PageAt(plan_.spare, granule_),
-                                       scratch, plan_.order);
+    std::vector<Piece> ordered(pages + pages / 2);
+    const auto used =
+        plan::OrderMoves(entangled, granule_, PageAt(plan_.spare, granule_), scratch, ordered);
     if (!used) return PlannerFailure(used.error());
-    plan_.order.resize(*used);
+    ordered.resize(*used);
+    plan_.order.insert(plan_.order.end(), ordered.begin(), ordered.end());
     return {};
   }
 

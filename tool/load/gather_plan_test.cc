@@ -108,7 +108,7 @@ TEST_F(GatherPlanTest, TheMmuStaysOffWhereTablesDoNotFit) {
   EXPECT_EQ(plan(MmuMode::kOn, off->placed.control.size).error().code, ExitCode::kNoMemory);
 }
 
-// The first move of a cycle, to the spare page, continues the move before it: they become one, and
+// A move of a cycle, to the spare page, continues the move before it: they become one, and
 // the spare page has to be among what may be written all the same.
 TEST_F(GatherPlanTest, TheSparePageOfACycleMayJoinItsNeighbour) {
   constexpr uint64_t kInitrd = 0x80000;
@@ -118,20 +118,26 @@ TEST_F(GatherPlanTest, TheSparePageOfACycleMayJoinItsNeighbour) {
   const auto piece = [](uint64_t source, uint64_t destination, uint64_t count) {
     return plan::Piece{{source * kPage}, {destination * kPage}, count * kPage};
   };
-  input_.filled = {piece(kInitrd, kInitrd, 29), piece(kTree - 1, kInitrd + 29, 1),
-                   piece(kTree, kKernel, 1),    piece(kKernel + 1, kKernel + 1, 69),
-                   piece(kKernel, kTree, 1),    piece(kTree + 1, kTree + 1, 1)};
+  input_.filled = {piece(kInitrd, kInitrd, 29),
+                   piece(kTree - 1, kInitrd + 29, 1),
+                   piece(kTree, kKernel, 1),
+                   piece(kKernel + 1, kKernel + 1, 4),
+                   piece(kInitrd + 29, kKernel + 5, 1),
+                   piece(kKernel + 6, kKernel + 6, 64),
+                   piece(kKernel, kTree, 1),
+                   piece(kTree + 1, kTree + 1, 1)};
   input_.before = {PhysAddr{kKernel * kPage}, PhysAddr{kInitrd * kPage}, PhysAddr{kTree * kPage}};
   input_.keep = {true, true, true};
   input_.loose = {Pages(kSpare, 1), Pages(0x80410, 1), Pages(0x80420, 1)};
-  input_.owned = Joined({Pages(0x80410, 1), Pages(0x80420, 1), Pages(kInitrd, 29), Pages(kSpare, 1),
+  input_.owned = Joined({Pages(0x80410, 1), Pages(0x80420, 1), Pages(kInitrd, 31),
                          Pages(kKernel, 80), Pages(kTree - 1, 3)});
   for (const MmuMode mode : {MmuMode::kOn, MmuMode::kOff}) {
     input_.mmu = mode;
     const auto plan = PlanGather(input_);
     ASSERT_TRUE(plan) << plan.error().message;
     EXPECT_EQ(plan->spare, PhysAddr{kSpare * kPage});
-    EXPECT_EQ(plan->order.front(), piece(kTree - 1, kInitrd + 29, 2));
+    ASSERT_GE(plan->order.size(), 2U);
+    EXPECT_EQ(plan->order[1], piece(kTree - 1, kInitrd + 29, 2));
   }
 }
 

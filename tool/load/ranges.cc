@@ -46,6 +46,12 @@ Ranges Joined(Ranges ranges) {
   return out;
 }
 
+bool Touches(std::span<const PhysRange> ranges, PhysRange range) {
+  const auto after = std::ranges::partition_point(
+      ranges, [&](const PhysRange& r) { return r.end() <= range.start; });
+  return after != ranges.end() && after->start < range.end();
+}
+
 uint64_t TotalSize(std::span<const PhysRange> ranges) {
   uint64_t size = 0;
   for (const PhysRange& range : ranges) size += range.size;
