@@ -345,7 +345,7 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   std::optional<Arena> arena;
   const auto look_again = [&]() -> Result<void> {
     if (held) return CheckStillLoaded(system);
-    auto sound = MakeSound(system, *session, progress);
+    auto sound = MakeSound(system, *session, Planned::kBefore, progress);
     if (!sound) return Forward(sound);
     arena.emplace(std::move(*sound));
     return {};

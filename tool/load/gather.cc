@@ -230,7 +230,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
     const Arena unmapped(std::move(arena));
   }
   // Somebody may have taken a destination while the files were read. Exec looks again.
-  if (const auto sound = MakeSound(system, session, progress); !sound) {
+  if (const auto sound = MakeSound(system, session, Planned::kJustNow, progress); !sound) {
     done.notes.push_back("not ready: " + sound.error().message);
     return done;
   }

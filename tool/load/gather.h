@@ -30,9 +30,11 @@ Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPl
 
 // Of what is loaded: maps the arena and looks where its pages are, what has become of destinations
 // that are not khop's, and whether the contents are those of the load. Where the gather route can
-// do with pages that have moved, it plans anew, loads that, and looks again.
-// Errors: kArenaGone, kForeignImage, …
-Result<Arena> MakeSound(system::System& system, Session& session, const Progress& progress);
+// do with pages that have moved, it plans anew, loads that, and looks again. What was `planned`
+// just now was planned on memory that was free. Errors: kArenaGone, kForeignImage, …
+enum class Planned : uint8_t { kBefore, kJustNow };
+Result<Arena> MakeSound(system::System& system, Session& session, Planned planned,
+                        const Progress& progress);
 
 // Whether the payload still has the digests of the load. Errors: kArenaGone.
 Result<void> CheckContents(system::System& system, const Loaded& loaded, const Arena& arena);

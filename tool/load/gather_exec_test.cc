@@ -224,6 +224,24 @@ TEST(GatherTest, PagesOnTheirWayDoNotStopALoad) {
   }
 }
 
+TEST(GatherTest, PagesOnTheirWayAfterTheHandOverDoNotEither) {
+  GatherMachine machine(7, 500);
+  machine.system.on_rename = [&] {
+    if (machine.system.kexec_loads == 0) return;
+    for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+      machine.system.page_flags.try_emplace(page, 0);
+    }
+  };
+  std::string said;
+  const auto plan = Load(machine.system, machine.Options(),
+                         [&](std::string_view text) { said += std::string(text) + "\n"; });
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_FALSE(machine.system.page_flags.empty());
+  EXPECT_EQ(said.find("planning anew"), std::string::npos) << said;
+  EXPECT_EQ(machine.system.kexec_loads, 1);
+  EXPECT_EQ(plan->notes.size(), 0U);
+}
+
 // Once planned here and now, pages without a flag do not send khop looking again; others do.
 TEST(GatherTest, PagesOnTheirWayDoNotStopAnExec) {
   for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {

@@ -302,17 +302,19 @@ Result<Ranges> FindTrouble(System& system, const Loaded& loaded, const Arena& ar
   return Without(*busy, loaded.taken);
 }
 
-Result<Arena> MakeSound(System& system, Session& session, const Progress& progress) {
+Result<Arena> MakeSound(System& system, Session& session, Planned planned,
+                        const Progress& progress) {
   Ranges restless;
   for (int attempt = 0;; ++attempt) {
     const Loaded& loaded = *session.state().current;
     uint64_t moved = 0;
     auto arena = AdoptLoaded(system, loaded, &moved);
     if (!arena) return arena;
-    // What was planned here and now was planned on free memory: a page that has no flag since then
-    // is as good as those that the kernel takes and gives back from now until the jump.
+    // A page that has no flag since it was planned with is as good as those that the kernel takes
+    // and gives back from now until the jump.
     const auto trouble = FindTrouble(
-        system, loaded, *arena, attempt == 0 ? system::Unflagged::kBusy : system::Unflagged::kFree);
+        system, loaded, *arena,
+        planned == Planned::kBefore ? system::Unflagged::kBusy : system::Unflagged::kFree);
     if (!trouble) return Forward(trouble);
     if (moved == 0 && trouble->empty()) return arena;
     std::string what = std::to_string(moved) + " pages have moved, and " +
@@ -330,6 +332,7 @@ Result<Arena> MakeSound(System& system, Session& session, const Progress& progre
     }
     restless.insert(restless.end(), trouble->begin(), trouble->end());
     restless = BlocksAround(restless);
+    planned = Planned::kJustNow;
     const auto done = Replanner(system, session, *arena).Run(*trouble, restless);
     if (done) continue;
     if (done.error().code != ExitCode::kNoContiguousMemory) return Forward(done);
