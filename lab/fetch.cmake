@@ -168,36 +168,63 @@ if(NOT versions)
   message(WARNING "SKIPPED: the lab has no UEFI firmware; the scenarios with it are skipped")
 endif()
 
-# makedumpfile, for guests that capture a dump, with the libraries that it needs: the newest, as it has
-# to know the kernel that died.
-set(dump_libraries ld-linux-aarch64.so.1 libc.so.6 libdw.so.1 libelf.so.1 libz.so.1 libzstd.so.1
-  liblzo2.so.2 liblzma.so.5 libbz2.so.1.0)
-foreach(suite sid forky trixie)
-  set(unpacked "${lab}/packages/makedumpfile")
-  khop_debian_packages(SUITE ${suite} PACKAGES makedumpfile
-    FOLLOW "^(libc6|libdw1|libdw1t64|libelf1|libelf1t64|libbz2-1.0|liblzma5|libzstd1|liblzo2-2|zlib1g)$"
-    EXTRACT "./usr/bin/makedumpfile" "./lib/aarch64-linux-gnu/*.so*" "./usr/lib/aarch64-linux-gnu/*.so*"
-    DESTINATION "${unpacked}" OPTIONAL RESULT versions)
+# fetch_programs(NAME PROGRAMS... PACKAGES... LIBRARIES... FOLLOW regex): the newest programs for the
+# guests, with the libraries that they need, in NAME/ and NAME/lib. Sets `versions`.
+function(fetch_programs name)
+  cmake_parse_arguments(arg "" "FOLLOW" "PROGRAMS;PACKAGES;LIBRARIES" ${ARGN})
+  set(unpacked "${lab}/packages/${name}")
+  foreach(program IN LISTS arg_PROGRAMS)
+    list(APPEND files "./bin/${program}" "./usr/bin/${program}")
+  endforeach()
+  foreach(suite sid forky trixie)
+    khop_debian_packages(SUITE ${suite} PACKAGES ${arg_PACKAGES} FOLLOW "${arg_FOLLOW}"
+      EXTRACT ${files} "./lib/aarch64-linux-gnu/*.so*" "./usr/lib/aarch64-linux-gnu/*.so*"
+      DESTINATION "${unpacked}" OPTIONAL RESULT versions)
+    if(versions)
+      break()
+    endif()
+  endforeach()
+  set(versions "${versions}" PARENT_SCOPE)
   if(NOT versions)
-    continue()
+    return()
   endif()
-  file(REMOVE_RECURSE "${lab}/makedumpfile")
-  file(MAKE_DIRECTORY "${lab}/makedumpfile/lib")
-  foreach(library IN LISTS dump_libraries)
+  file(REMOVE_RECURSE "${lab}/${name}")
+  file(MAKE_DIRECTORY "${lab}/${name}/lib")
+  foreach(library ld-linux-aarch64.so.1 libc.so.6 ${arg_LIBRARIES})
     foreach(directory usr/lib lib)
       set(found "${unpacked}/${directory}/aarch64-linux-gnu/${library}")
       if(EXISTS "${found}")
         file(REAL_PATH "${found}" found)
-        file(COPY_FILE "${found}" "${lab}/makedumpfile/lib/${library}")
+        file(COPY_FILE "${found}" "${lab}/${name}/lib/${library}")
       endif()
     endforeach()
   endforeach()
-  file(COPY_FILE "${unpacked}/usr/bin/makedumpfile" "${lab}/makedumpfile/makedumpfile")
-  message(STATUS "lab makedumpfile: ${versions}")
-  break()
-endforeach()
+  foreach(program IN LISTS arg_PROGRAMS)
+    foreach(directory bin usr/bin)
+      if(EXISTS "${unpacked}/${directory}/${program}")
+        file(COPY_FILE "${unpacked}/${directory}/${program}" "${lab}/${name}/${program}")
+      endif()
+    endforeach()
+  endforeach()
+  message(STATUS "lab ${name}: ${versions}")
+endfunction()
+
+# For guests that capture a dump: it has to know the kernel that died.
+fetch_programs(makedumpfile PROGRAMS makedumpfile PACKAGES makedumpfile
+  LIBRARIES libdw.so.1 libelf.so.1 libz.so.1 libzstd.so.1 liblzo2.so.2 liblzma.so.5 libbz2.so.1.0
+  FOLLOW "^(libc6|libdw1|libdw1t64|libelf1|libelf1t64|libbz2-1.0|liblzma5|libzstd1|liblzo2-2|zlib1g)$")
 if(NOT versions)
   message(WARNING "SKIPPED: the lab has no makedumpfile; the scenarios with a dump are skipped")
+endif()
+
+# What a load of a compressed kernel is counted beside.
+if(SET STREQUAL "full")
+  fetch_programs(decompressors PROGRAMS gzip xz zstd lz4 PACKAGES gzip xz-utils zstd lz4
+    LIBRARIES liblzma.so.5 liblz4.so.1 libz.so.1 libxxhash.so.0
+    FOLLOW "^(libc6|liblzma5|liblz4-1|zlib1g|libxxhash0)$")
+  if(NOT versions)
+    message(WARNING "SKIPPED: the lab has no decompressors; the scenario beside them is skipped")
+  endif()
 endif()
 
 # systemd's EFI stub, for the UKIs that lab/images.sh makes.

@@ -132,6 +132,20 @@ Result<void> AddKexecTools(Initramfs& guest, std::string* package) {
   return {};
 }
 
+Result<std::vector<GuestFile>> FindDecompressors() {
+  std::vector<GuestFile> files;
+  std::error_code error;
+  for (const auto& file :
+       std::filesystem::recursive_directory_iterator(LabDirectory() / "decompressors", error)) {
+    if (!file.is_regular_file()) continue;
+    files.push_back({"next/" + file.path().filename().string(), file.path().string()});
+  }
+  if (error || files.empty()) {
+    return Fail("the lab has no decompressors (cmake -DSET=full -P lab/fetch.cmake says why)");
+  }
+  return files;
+}
+
 Result<std::filesystem::path> MakeRunDirectory(const std::string& name) {
   std::filesystem::path directory = LabDirectory() / "run" / name;
   std::error_code error;

@@ -76,6 +76,10 @@ struct GuestFile {
   std::string name;
 };
 
+// Debian's gzip, xz, zstd and lz4 with their libraries, as next/NAME of a guest; fails when
+// lab/fetch.cmake could not get them.
+Result<std::vector<GuestFile>> FindDecompressors();
+
 // The initrd of a first kernel: the base, with the next kernel as /next/Image and its initrd as
 // /next/initrd. With `disk` not empty both go onto a disk image of that path, and the initrd has
 // the modules of `kernel` for it: kMountDisk mounts it at /next. `kernel.drivers` become

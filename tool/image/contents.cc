@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tool/image/bytes.h"
+#include "tool/image/claimed_size.h"
 #include "tool/image/elf.h"
 #include "tool/image/reader.h"
 #include "tool/image/zboot.h"
@@ -15,10 +16,9 @@ namespace {
 
 // File, UKI, zboot or FIT: nobody nests deeper.
 constexpr uint32_t kMaxDepth = 3;
-// Of what is unpacked, at a time; and what a banner may straddle.
+// Of what is unpacked, at a time; and of what is searched for a banner.
 constexpr size_t kWindow = size_t{256} << 10;
 constexpr size_t kScanWindow = size_t{1} << 20;
-constexpr size_t kOverlap = 512;
 constexpr uint64_t kScanSize = uint64_t{64} << 20;  // of a kernel, for its version
 // A signature behind the kernel's end.
 constexpr uint64_t kSlack = uint64_t{1} << 20;
@@ -32,30 +32,6 @@ Result<std::vector<std::byte>> ReadHead(Decoder& decoder, size_t size) {
   head.resize(*got);
   return head;
 }
-
-// Looks for the banner in a stream of bytes.
-class VersionScan {
- public:
-  void Add(std::span<const std::byte> bytes) {
-    if (!version_.empty()) return;
-    if (!kept_.empty()) {
-      const size_t old = kept_.size();
-      kept_.insert(kept_.end(), bytes.begin(),
-                   bytes.begin() + static_cast<ptrdiff_t>(std::min(bytes.size(), kOverlap)));
-      version_ = FindRelease(kept_);
-      kept_.resize(old);
-    }
-    if (version_.empty()) version_ = FindRelease(bytes);
-    if (bytes.size() >= kOverlap) {
-      kept_.assign(bytes.end() - kOverlap, bytes.end());
-    }
-  }
-  const std::string& version() const { return version_; }
-
- private:
-  std::vector<std::byte> kept_;
-  std::string version_;
-};
 
 }  // namespace
 
@@ -146,9 +122,13 @@ Result<void> Reader::ReadPacked(Slice where, uint32_t depth, const std::string& 
   const uint64_t bound = claimed == 0 ? question.limit : claimed + kSlack;
   VersionScan scan;
   scan.Add(*head);
-  std::vector<std::byte> window(kWindow);
   uint64_t size = head->size();
-  for (;;) {
+  const auto claim = question.count ? std::nullopt : ClaimedSize(codec, file, where, tail);
+  const bool counted =
+      !claim || *claim < size || *claim > bound || !ParseImage(*head, *claim, question.name);
+  if (!counted) size = *claim;
+  std::vector<std::byte> window(counted ? kWindow : 0);
+  while (counted) {
     const auto got = (*decoder)->Read(window);
     if (!got) return Forward(got);
     if (*got == 0) break;

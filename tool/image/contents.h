@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is in a file that somebody took for a kernel: bytes in, struct out. Containers are looked
-// into (UKI, EFI zboot, uImage, FIT, ELF), compressed kernels are unpacked once to know their size.
+// into (UKI, EFI zboot, uImage, FIT, ELF), compressed kernels are unpacked once to know their size,
+// or what their container claims is taken for it.
 #pragma once
 
 #include <cstdint>
@@ -79,6 +80,8 @@ struct Question {
   std::string configuration;            // of a FIT; empty: the one that fits
   uint64_t limit = uint64_t{4} << 30;   // no kernel may be larger
   bool need_kernel = true;              // else a file without one is no failure
+  bool count = true;   // false: the size that compressed data claims will do, for now, and the
+                       // version need not be found
   bool unpack = true;  // false: only what the containers say; there is no Contents::kernel then
 };
 

@@ -32,6 +32,12 @@ Result<Contents> Read(const Bytes& bytes, Question question = {}) {
   return contents;
 }
 
+Result<Contents> ReadAsClaimed(const Bytes& bytes) {
+  Question question;
+  question.count = false;
+  return Read(bytes, question);
+}
+
 // The kernel that comes out of a file.
 Bytes Unpacked(const Bytes& bytes, const Recipe& recipe) {
   auto unpacker =
@@ -59,6 +65,68 @@ TEST(Packed, EveryCodecGivesTheKernelBack) {
     EXPECT_EQ(contents->kernel->version, "6.12.0-test");
     EXPECT_EQ(contents->Format(), std::string(name) + ", Image");
     EXPECT_EQ(Unpacked(packed, contents->kernel->recipe), image);
+  }
+}
+
+// Only what has no claim is unpacked to be counted, and searched for its version on the way.
+TEST(Packed, ClaimedSizesAreBelievedIfAskedTo) {
+  const Bytes image = NoisyImage();
+  for (const auto& [name, pack] : Packers()) {
+    SCOPED_TRACE(name);
+    const Bytes packed = pack(image);
+    const auto contents = ReadAsClaimed(packed);
+    ASSERT_TRUE(contents) << contents.error().message;
+    EXPECT_EQ(contents->kernel->recipe, Read(packed)->kernel->recipe);
+    const std::string_view codec(name);
+    const bool claims = codec == "gzip" || codec == "xz" || codec == "zstd";
+    EXPECT_EQ(contents->kernel->version, claims ? "" : "6.12.0-test");
+    // The kernel's own build says it of every codec.
+    Bytes zboot = MakeZboot(packed, name);
+    PutLittle<uint32_t>(zboot, zboot.size(), static_cast<uint32_t>(image.size()));
+    PutLittle<uint32_t>(zboot, 12, static_cast<uint32_t>(zboot.size() - 512));
+    const auto in_zboot = ReadAsClaimed(zboot);
+    ASSERT_TRUE(in_zboot) << in_zboot.error().message;
+    EXPECT_EQ(in_zboot->kernel->version, "");
+    EXPECT_EQ(Unpacked(zboot, in_zboot->kernel->recipe), image);
+  }
+}
+
+TEST(Packed, ClaimsOfLzmaAndLz4) {
+  const Bytes image = NoisyImage();
+  Bytes lzma = PackLzma(image);
+  PutLittle<uint64_t>(lzma, 5, image.size());
+  LZ4F_preferences_t preferences = LZ4F_INIT_PREFERENCES;
+  preferences.frameInfo.contentSize = image.size();
+  Bytes lz4(LZ4F_compressFrameBound(image.size(), &preferences));
+  lz4.resize(LZ4F_compressFrame(lz4.data(), lz4.size(), image.data(), image.size(), &preferences));
+  for (const Bytes& packed : {lzma, lz4}) {
+    const auto contents = ReadAsClaimed(packed);
+    ASSERT_TRUE(contents) << contents.error().message;
+    EXPECT_EQ(contents->kernel->version, "");
+    EXPECT_EQ(contents->kernel->recipe.size, image.size());
+  }
+}
+
+// Claims that cannot be are not believed; others are found out when it is unpacked.
+TEST(Packed, WrongClaims) {
+  const Bytes image = NoisyImage();
+  for (const uint32_t claim : {uint32_t{0}, uint32_t{100}, uint32_t{1} << 30, ~uint32_t{0}}) {
+    Bytes packed = MakeZboot(PackXz(image), "xzkern");
+    PutLittle<uint32_t>(packed, packed.size(), claim);
+    PutLittle<uint32_t>(packed, 12, static_cast<uint32_t>(packed.size() - 512));
+    const auto contents = ReadAsClaimed(packed);
+    ASSERT_TRUE(contents) << contents.error().message;
+    EXPECT_EQ(contents->kernel->recipe.size, image.size());
+  }
+  // Two streams: of xz the index says that it is of one only.
+  const size_t cut = image.size() - 4096;
+  for (const auto& pack : {PackGzip, PackXz}) {
+    Bytes packed = pack(Bytes(image.begin(), image.begin() + static_cast<ptrdiff_t>(cut)));
+    const Bytes second = pack(Bytes(image.begin() + static_cast<ptrdiff_t>(cut), image.end()));
+    packed.insert(packed.end(), second.begin(), second.end());
+    const auto contents = ReadAsClaimed(packed);
+    ASSERT_TRUE(contents) << contents.error().message;
+    EXPECT_EQ(contents->kernel->recipe.size, image.size());
   }
 }
 

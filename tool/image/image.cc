@@ -138,4 +138,18 @@ std::string FindRelease(std::span<const std::byte> content) {
   return {};
 }
 
+void VersionScan::Add(std::span<const std::byte> bytes) {
+  constexpr size_t kOverlap = 512;  // what a banner may straddle
+  if (!version_.empty()) return;
+  if (!kept_.empty()) {
+    const size_t old = kept_.size();
+    kept_.insert(kept_.end(), bytes.begin(),
+                 bytes.begin() + static_cast<ptrdiff_t>(std::min(bytes.size(), kOverlap)));
+    version_ = FindRelease(kept_);
+    kept_.resize(old);
+  }
+  if (version_.empty()) version_ = FindRelease(bytes);
+  if (bytes.size() >= kOverlap) kept_.assign(bytes.end() - kOverlap, bytes.end());
+}
+
 }  // namespace khop::image

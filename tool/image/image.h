@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tool/base/error.h"
 
@@ -51,5 +52,16 @@ Result<void> CheckPageSize(const ImageHeader& header, uint64_t running_page_size
 // The kernel's release ("6.12.94+deb13-arm64"), from the banner "Linux version …" in its contents.
 // `content` is any stretch of the file that may hold it. Empty if it is not there.
 std::string FindRelease(std::span<const std::byte> content);
+
+// The same in bytes that come one stretch after the other.
+class VersionScan {
+ public:
+  void Add(std::span<const std::byte> bytes);
+  const std::string& version() const { return version_; }
+
+ private:
+  std::vector<std::byte> kept_;
+  std::string version_;
+};
 
 }  // namespace khop::image

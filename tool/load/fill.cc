@@ -156,6 +156,7 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
                 .taken = {},
                 .bounds = prepared.bounds};
   report::Plan& plan = loaded.plan;
+  if (!filled.kernel_version.empty()) plan.kernel_version = std::move(filled.kernel_version);
   plan.addresses = "loaded";
   AddSegments(prepared, placed, filled.tree.bytes.size(), plan);
   plan.dtb_changes = std::move(filled.tree.changes);
@@ -171,12 +172,20 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   // What has been read is digested while the rest is being read. The kernel's BSS is not verified:
   // the kernel clears it itself before it reads it.
   PieceDigester digester(system, arena, options.digest);
-  const auto ready = [&](PhysAddr end) { digester.Ready(end); };
+  const auto ready = [&](PhysAddr end, std::span<const std::byte> /*bytes*/) {
+    digester.Ready(end);
+  };
+  image::VersionScan version;
+  const auto kernel_ready = [&](PhysAddr end, std::span<const std::byte> bytes) {
+    digester.Ready(end);
+    if (prepared.kernel_version.empty()) version.Add(bytes);
+  };
   // The rest of the pages stays as the kernel gave them, zeroed: the BSS too.
   progress((prepared.kernel.recipe.codec == image::Codec::kNone ? "reading" : "unpacking") +
            std::string(" the kernel to ") + Hex(placed.image.value));
   digester.Begin({placed.image, prepared.kernel.size});
-  if (const auto read = Stream(system, prepared.kernel, arena, placed.image, ready, progress);
+  if (const auto read =
+          Stream(system, prepared.kernel, arena, placed.image, kernel_ready, progress);
       !read) {
     return Forward(read);
   }
@@ -196,7 +205,7 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   if (!prepared.made_initrd.empty()) {
     WriteTo(arena, placed.initrd, std::as_bytes(std::span(prepared.made_initrd)));
   }
-  ready(whole_initrd.end());
+  digester.Ready(whole_initrd.end());
   devicetree::NextTreeOptions tree_options = prepared.tree_options;
   if (prepared.initrd_size != 0) {
     tree_options.initrd = PhysRange{placed.initrd, prepared.initrd_size};
@@ -216,7 +225,7 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
   progress("cleaning the caches");
   arena.CleanToPoc();
-  return Filled{*std::move(tree), *std::move(digests)};
+  return Filled{*std::move(tree), *std::move(digests), version.version()};
 }
 
 Result<uint64_t> CheckBeforeTaking(System& system, const Session& session, uint64_t needed) {

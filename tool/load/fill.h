@@ -39,6 +39,7 @@ struct Digests {
 struct Filled {
   devicetree::NextTree tree;
   Digests digests;
+  std::string kernel_version;  // where it was not known before the kernel was unpacked
 
   // `hop` with what has to be verified, and with the tree.
   plan::Hop Complete(plan::Hop hop) const;

@@ -99,6 +99,41 @@ TEST_F(ImageLoadTest, DamagedOnesTakeNothing) {
   EXPECT_EQ(machine_.Look(), before);
 }
 
+// The last member of a gzip file says how large it is itself.
+TEST_F(ImageLoadTest, AKernelThatIsLargerThanItsFileClaims) {
+  constexpr ptrdiff_t kCut = 4096;
+  image_.resize(image_.size() + 2 * kCut);  // so that the rest would be a kernel by its size
+  image::Bytes packed = image::PackGzip({image_.begin(), image_.begin() + kCut});
+  const image::Bytes second = image::PackGzip({image_.begin() + kCut, image_.end()});
+  packed.insert(packed.end(), second.begin(), second.end());
+  machine_.system.SetFile("/boot/two", Text(packed));
+  for (const Route route : {Route::kInPlace, Route::kKernel}) {
+    LoadOptions options = Options("/boot/two");
+    options.route = route;
+    std::string said;
+    const auto plan = Load(machine_.system, options,
+                           [&](std::string_view text) { said += std::string(text) + "\n"; });
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_NE(said.find("not as large as its file claims"), std::string::npos) << said;
+    EXPECT_EQ(plan->kernel_version, "6.12.0-test");
+    if (route == Route::kInPlace) {
+      EXPECT_EQ(InMemory(*plan, "kernel"), Text(image_));
+    }
+  }
+}
+
+// It is read while the kernel is unpacked, not before.
+TEST_F(ImageLoadTest, TheVersionOfACompressedKernel) {
+  machine_.system.SetFile("/boot/k", Text(image::PackGzip(image_)));
+  for (const Route route : {Route::kInPlace, Route::kKernel}) {
+    LoadOptions options = Options("/boot/k");
+    options.route = route;
+    const auto plan = Load(machine_.system, options, NoProgress);
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_EQ(plan->kernel_version, "6.12.0-test");
+  }
+}
+
 TEST_F(ImageLoadTest, AFileThatChangesMeanwhileIsNoticed) {
   const auto before = machine_.Look();
   machine_.system.SetFile("/boot/k", Text(image::PackGzip(image_)));

@@ -166,7 +166,8 @@ Result<Held> BuildForKernel(System& system, const Session& session, const LoadOp
   digests.Add(placed.image, kernel->bytes, options.digest, features);
   digests.Add(placed.initrd, initrd->bytes, options.digest, features);
   digests.Add(placed.dtb, tree->bytes, options.digest, features);
-  Filled filled{*std::move(tree), std::move(digests)};
+  Filled filled{*std::move(tree), std::move(digests),
+                prepared.kernel_version.empty() ? image::FindRelease(kernel->bytes) : ""};
   const plan::Hop hop = filled.Complete(MakeHop(system, prepared, options));
   auto control = BuildControl(hop, options.blob, placed);
   if (!control) return Forward(control);

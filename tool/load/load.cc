@@ -103,21 +103,34 @@ Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progre
   std::vector<std::string> notes;
   const auto resolved = ResolveKernel(system, asked, notes);
   if (!resolved) return Forward(resolved);
-  const LoadOptions& options = *resolved;
+  LoadOptions options = *resolved;
+  const auto attempt = [&](Prepared& prepared) {
+    prepared.notes.insert(prepared.notes.begin(), notes.begin(), notes.end());
+    auto plan = FirstThatWorks(system, options, prepared, progress,
+                               [&](const RouteRow& row) -> Result<report::Plan> {
+                                 if (session->state().pending) {
+                                   const auto cancelled = session->CancelBuild();
+                                   if (!cancelled) return Forward(cancelled);
+                                 }
+                                 return row.load(system, *session, options, prepared, progress);
+                               });
+    // The arena is gone by now; the journal goes last.
+    if (!plan && session->state().pending) (void)session->CancelBuild();
+    return plan;
+  };
+  options.believe_size = true;
   auto prepared = Prepare(system, options);
   if (!prepared) return Forward(prepared);
-  prepared->notes.insert(prepared->notes.begin(), notes.begin(), notes.end());
-  auto plan = FirstThatWorks(system, options, *prepared, progress,
-                             [&](const RouteRow& row) -> Result<report::Plan> {
-                               if (session->state().pending) {
-                                 const auto cancelled = session->CancelBuild();
-                                 if (!cancelled) return Forward(cancelled);
-                               }
-                               return row.load(system, *session, options, *prepared, progress);
-                             });
-  // The arena is gone by now; the journal goes last.
-  if (!plan && session->state().pending) (void)session->CancelBuild();
-  return plan;
+  auto plan = attempt(*prepared);
+  if (plan || plan.error().code != ExitCode::kFileChanged) return plan;
+  // What is claimed may be wrong of a file that did not change: gzip's is of the last member.
+  const auto claims = Prepare(system, options);
+  if (!claims || claims->kernel.size != prepared->kernel.size) return plan;
+  options.believe_size = false;
+  auto counted = Prepare(system, options);
+  if (!counted || counted->kernel.size == claims->kernel.size) return plan;
+  progress("the kernel is not as large as its file claims: once more");
+  return attempt(*counted);
 }
 
 namespace {

@@ -96,8 +96,7 @@ Result<void> Finish(System& system, const SourceFile& source, image::Unpacker& s
 }  // namespace
 
 Result<void> Stream(System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
-                    const Progress& progress) {
+                    PhysAddr destination, const Ready& ready, const Progress& progress) {
   auto stream = OpenStream(system, source);
   if (!stream) return Forward(stream);
   uint64_t offset = 0;
@@ -106,7 +105,7 @@ Result<void> Stream(System& system, const SourceFile& source, const Arena& arena
         if (auto got = stream->Read(bytes); !got) return got;
         offset += bytes.size();
         progress("reading " + source.path, offset, source.size);
-        ready(destination + offset);
+        ready(destination + offset, bytes);
         return {};
       });
   if (!read) return read;

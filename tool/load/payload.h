@@ -43,11 +43,12 @@ image::Input InputOf(system::System& system, const SourceFile& source);
 // The payload as a stream, from its beginning; as often as wanted.
 Result<image::Unpacker> OpenStream(system::System& system, const SourceFile& source);
 
-// Reads all of `source` to `destination` in the arena; `ready` gets the end of what is there.
+// Reads all of `source` to `destination` in the arena; `ready` gets the end of what is there, and
+// the bytes that are new.
 // Errors: kFileUnreadable; kFileChanged if it has not its size any more; Unpacker::Read()'s.
+using Ready = std::function<void(PhysAddr end, std::span<const std::byte> bytes)>;
 Result<void> Stream(system::System& system, const SourceFile& source, const Arena& arena,
-                    PhysAddr destination, const std::function<void(PhysAddr)>& ready,
-                    const Progress& progress = {});
+                    PhysAddr destination, const Ready& ready, const Progress& progress = {});
 
 // The same to a buffer of the file's size.
 Result<void> Stream(system::System& system, const SourceFile& source, std::span<std::byte> to);

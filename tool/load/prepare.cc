@@ -30,7 +30,8 @@ Result<void> PrepareKernel(System& system, const LoadOptions& options, Prepared&
   const image::Question question{.name = options.kernel,
                                  .compatible = RunningCompatible(system),
                                  .configuration = options.configuration,
-                                 .limit = *available};
+                                 .limit = *available,
+                                 .count = !options.believe_size};
   auto contents =
       image::InspectInSandbox(InputOf(system, prepared.kernel), prepared.kernel.size, question);
   if (!contents) return Forward(contents);

@@ -64,6 +64,8 @@ struct LoadOptions {
   uint64_t mem_max = UINT64_MAX;
   // Reserved: the crash kernel that is to be loaded with it.
   std::shared_ptr<const LoadOptions> crash_kernel;
+  // Of compressed kernels the size that they claim is believed until they are unpacked.
+  bool believe_size = false;
   bool only_look = false;  // a plan: what root alone may see may be missing
 };
 

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// What a load of a compressed kernel takes, beside Debian's decompressor of the same file alone:
+// instructions on one CPU (docs/performance.md).
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
+
+#include "lab/scenarios/first_machine.h"
+
+namespace khop::lab {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kInstructionsOfATick = 16;  // -icount shift=0, 62.5 MHz
+constexpr Seconds kLong(600);
+
+class Decompress : public FirstMachine {
+ protected:
+  // An Image of 100 MiB: the lab's kernels, one behind the other, under a header that says so.
+  static Result<std::filesystem::path> MakeImage(const std::filesystem::path& directory) {
+    std::filesystem::path path = directory / "Image";
+    std::ofstream image(path, std::ios::binary);
+    uint64_t left = 100 * kMiB;
+    for (const char* name : {"6.12", "7.2", "6.1", "5.10"}) {
+      const Result<LabKernel> kernel = FindKernel(name);
+      if (!kernel) return std::unexpected(kernel.error());
+      std::ifstream part(kernel->image, std::ios::binary);
+      std::string bytes(std::min(left, std::filesystem::file_size(kernel->image)), '\0');
+      part.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+      image.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+      left -= bytes.size();
+      if (!part || !image) return Fail("cannot write " + path.string());
+    }
+    if (left != 0) return Fail("the lab's kernels are too small");
+    constexpr uint64_t kSize = 100 * kMiB;
+    image.seekp(16);  // image_size, booting.rst
+    image.write(reinterpret_cast<const char*>(&kSize), sizeof(kSize));
+    if (!image.flush()) return Fail("cannot write " + path.string());
+    return path;
+  }
+
+  // Millions of instructions that `command` takes, its files in the page cache.
+  Result<double> Count(const std::string& command) {
+    Result<std::string> counted = guest().Must("khop-guest-tool count " + command, kLong);
+    if (!counted) return std::unexpected(counted.error());
+    uint64_t ticks = 0;
+    if (sscanf(counted->c_str(), "ticks %" SCNu64, &ticks) != 1) return Fail(*counted);
+    return static_cast<double>(ticks * kInstructionsOfATick) / 1e6;
+  }
+};
+
+TEST_F(Decompress, OneHundredMebibytes) {
+  // Of lab/images.sh, and the programs that unpack such a file to nowhere if they are to test it.
+  constexpr const char* kForms[] = {"gzip", "xz", "zstd", "lz4"};
+  const Result<std::filesystem::path> directory = MakeRunDirectory("Decompress.forms");
+  MUST(directory);
+  const Result<std::filesystem::path> image = MakeImage(*directory);
+  if (!image) GTEST_SKIP() << image.error().what;
+  Result<std::vector<GuestFile>> files = FindDecompressors();
+  if (!files) GTEST_SKIP() << files.error().what;
+  files->push_back({.path = "next/raw", .name = image->string()});
+  for (const char* form : kForms) {
+    const auto made = WrapImage(form, *image, "/dev/null", *directory);
+    MUST(made);
+    files->push_back({.path = std::string("next/Image.") + form, .name = made->string()});
+  }
+  START_FIRST_MACHINE({.memory_mib = 2048, .instruction_count = true, .files = *files});
+  MUST(guest().Must("chmod +x /next/*"));
+  const auto load = [&](const std::string& name, const std::string& verify) {
+    const auto count = Count("khop load /next/" + name + " --route in-place --verify " + verify +
+                             " --cmdline console=ttyAMA0");
+    EXPECT_TRUE(guest().Must("khop unload"));
+    return count;
+  };
+  for (const char* verify : {"none", "crc32c", "sha256"}) {
+    const auto raw = load("raw", verify);
+    MUST(raw);
+    printf("not compressed, %s: %.1f M\n", verify, *raw);
+  }
+  for (const char* form : kForms) {
+    const auto alone =
+        Count(std::string("/next/ld-linux-aarch64.so.1 --library-path /next /next/") + form +
+              " -t /next/Image." + form);
+    MUST(alone);
+    printf("%-5s alone %.1f M\n", form, *alone);
+    for (const char* verify : {"none", "crc32c", "sha256"}) {
+      const auto loaded = load(std::string("Image.") + form, verify);
+      MUST(loaded);
+      printf("%-5s load, %s: %.1f M, %.3f of it\n", form, verify, *loaded, *loaded / *alone);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace khop::lab
