@@ -37,7 +37,7 @@ pack() {
     gzip) gzip -n -1 -c ;;
     xz) xz -1 -c ;;
     lzma) xz --format=lzma -1 -c ;;
-    zstd) zstd -q -3 -c ;;
+    zstd) zstd -q -3 -c "$image" ;; # with its size, unlike what comes from a pipe
     lz4) lz4 -q -1 -c ;;
     lz4-legacy) lz4 -q -l -1 -c ;;
     bzip2) bzip2 -1 -c ;;

@@ -113,8 +113,8 @@ struct khop_status khop_order(const struct khop_piece* pieces, size_t piece_coun
                               struct khop_piece* ordered, size_t* ordered_count);
 
 /* Does `moves` in order on a model of memory in which `before` is true, and checks that all bytes
- * arrive and that nothing outside of `writable` is written. Scratch: 32 bytes for each entry of both
- * lists, and 4 for each page of each source and each destination of both.
+ * arrive and that nothing outside of `writable` is written. Scratch: 32 bytes for each entry of
+ * both lists, and 4 for each page of each source and each destination of both.
  * WRONG_CONTENT, OVERLAP, OUT_OF_RANGE (a write to `value`), INVALID_ARGUMENT (a destination that
  * is named twice). */
 struct khop_status khop_replay(const struct khop_piece* before, size_t before_count,
