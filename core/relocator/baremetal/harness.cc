@@ -72,12 +72,12 @@ plan::WindowPiece window[kMaxPages + kMaxPages / 2];
 plan::MoveList move_list;
 
 void AddDigest(DigestKind kind, uint64_t start, uint64_t size) {
-  const uint32_t each = handoff::DigestSize(kind);
+  const size_t each = handoff::DigestSize(kind);
   for (uint64_t offset = 0; offset < size; offset += handoff::kPieceSize) {
     const uint64_t left = size - offset;
     const std::span<const std::byte> piece(At(start + offset),
                                            left < handoff::kPieceSize ? left : handoff::kPieceSize);
-    std::byte* const to = digests + size_t{each} * digest_count++;
+    std::byte* const to = digests + each * digest_count++;
     if (kind == DigestKind::kSha256) {
       const auto digest = digest::Sha256Of(piece, digest::DigestFeatures::Scalar());
       memcpy(to, digest.data(), digest.size());
