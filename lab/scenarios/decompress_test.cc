@@ -17,15 +17,14 @@ constexpr Seconds kLong(600);
 class Decompress : public FirstMachine {
  protected:
   // An Image of 100 MiB: the lab's kernels, one behind the other, under a header that says so.
-  static Result<std::filesystem::path> MakeImage(const std::filesystem::path& directory) {
+  static Result<std::filesystem::path> MakeImage(const std::vector<LabKernel>& kernels,
+                                                 const std::filesystem::path& directory) {
     std::filesystem::path path = directory / "Image";
     std::ofstream image(path, std::ios::binary);
     uint64_t left = 100 * kMiB;
-    for (const char* name : {"6.12", "7.2", "6.1", "5.10"}) {
-      const Result<LabKernel> kernel = FindKernel(name);
-      if (!kernel) return std::unexpected(kernel.error());
-      std::ifstream part(kernel->image, std::ios::binary);
-      std::string bytes(std::min(left, std::filesystem::file_size(kernel->image)), '\0');
+    for (const LabKernel& kernel : kernels) {
+      std::ifstream part(kernel.image, std::ios::binary);
+      std::string bytes(std::min(left, std::filesystem::file_size(kernel.image)), '\0');
       part.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
       image.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
       left -= bytes.size();
@@ -57,8 +56,14 @@ TEST_F(Decompress, OneHundredMebibytes) {
       {"gzip", 0.75}, {"xz", 1.2}, {"zstd", 1.2}, {"lz4", 2.6}};
   const Result<std::filesystem::path> directory = MakeRunDirectory("Decompress.forms");
   MUST(directory);
-  const Result<std::filesystem::path> image = MakeImage(*directory);
-  if (!image) GTEST_SKIP() << image.error().what;
+  std::vector<LabKernel> kernels;
+  for (const char* name : {"6.12", "7.2", "6.1", "5.10"}) {
+    const Result<LabKernel> kernel = FindKernel(name);
+    if (!kernel) GTEST_SKIP() << kernel.error().what;
+    kernels.push_back(*kernel);
+  }
+  const Result<std::filesystem::path> image = MakeImage(kernels, *directory);
+  MUST(image);
   Result<std::vector<GuestFile>> files = FindDecompressors();
   if (!files) GTEST_SKIP() << files.error().what;
   files->push_back({.path = "next/raw", .name = image->string()});

@@ -17,8 +17,8 @@ class Reader {
   // file).
   Result<void> ReadKernel(Slice where, uint32_t depth, const std::string& name);
 
-  void AddItem(uint32_t depth, std::string name, std::string what, Slice where,
-               std::string detail = "") {
+  void AddItem(uint32_t depth, const std::string& name, std::string what, Slice where,
+               const std::string& detail = "") {
     contents.items.push_back({depth, Printable(name), std::move(what), where, Printable(detail)});
   }
   std::unexpected<Failure> Fails(ExitCode code, std::string_view why, std::string_view todo) const {

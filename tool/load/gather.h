@@ -28,11 +28,13 @@ void AddGathered(const GatherPlan& plan, report::Plan& report);
 Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPlan& plan,
                             Loaded loaded, const plan::Hop& hop);
 
+// When what is loaded was planned: just now it was on pages that were free or a process's.
+enum class Planned : uint8_t { kBefore, kJustNow };
+
 // Of what is loaded: maps the arena and looks where its pages are, what has become of destinations
 // that are not khop's, and whether the contents are those of the load. Where the gather route can
-// do with pages that have moved, it plans anew, loads that, and looks again. What was `planned`
-// just now was planned on memory that was free. Errors: kArenaGone, kForeignImage, …
-enum class Planned : uint8_t { kBefore, kJustNow };
+// do with pages that have moved, it plans anew, loads that, and looks again.
+// Errors: kArenaGone, kForeignImage, …
 Result<Arena> MakeSound(system::System& system, Session& session, Planned planned,
                         const Progress& progress);
 

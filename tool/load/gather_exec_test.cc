@@ -191,6 +191,13 @@ TEST(GatherTest, ContentsThatChangedAreRefused) {
   EXPECT_EQ(machine.system.reboots, 0);
 }
 
+// Something is taken from all that was free.
+void SetFlagsEverywhere(GatherMachine& machine, uint64_t flags) {
+  for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+    machine.system.page_flags.try_emplace(page, flags);
+  }
+}
+
 // While the files were read some of what was free went onto a CPU's own list, or to somebody: only
 // then khop plans anew.
 TEST(GatherTest, PagesOnTheirWayDoNotStopALoad) {
@@ -199,9 +206,7 @@ TEST(GatherTest, PagesOnTheirWayDoNotStopALoad) {
     machine.system.on_rename = [&] {
       // All that remains to be done is to load it.
       if (!machine.system.Find("/run/khop/control.0") || machine.system.kexec_loads != 0) return;
-      for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
-        machine.system.page_flags.try_emplace(page, flags);
-      }
+      SetFlagsEverywhere(machine, flags);
     };
     std::string said;
     const auto listen = [&](std::string_view text) { said += std::string(text) + "\n"; };
@@ -228,9 +233,7 @@ TEST(GatherTest, PagesOnTheirWayAfterTheHandOverDoNotEither) {
   GatherMachine machine(7, 500);
   machine.system.on_rename = [&] {
     if (machine.system.kexec_loads == 0) return;
-    for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
-      machine.system.page_flags.try_emplace(page, 0);
-    }
+    SetFlagsEverywhere(machine, 0);
   };
   std::string said;
   const auto plan = Load(machine.system, machine.Options(),
@@ -255,9 +258,7 @@ TEST(GatherTest, PagesOnTheirWayDoNotStopAnExec) {
     const int loads = machine.system.kexec_loads;
     machine.system.on_rename = [&] {
       if (machine.system.kexec_loads == loads) return;
-      for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
-        machine.system.page_flags.try_emplace(page, flags);
-      }
+      SetFlagsEverywhere(machine, flags);
     };
     const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
     EXPECT_EQ(done.has_value(), flags == 0);
