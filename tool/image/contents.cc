@@ -8,6 +8,7 @@
 #include "tool/image/bytes.h"
 #include "tool/image/claimed_size.h"
 #include "tool/image/elf.h"
+#include "tool/image/pe.h"
 #include "tool/image/reader.h"
 #include "tool/image/zboot.h"
 
@@ -71,6 +72,7 @@ Result<void> Reader::SetKernel(Recipe recipe, std::span<const std::byte> head,
 
 Result<std::string> Reader::FindVersion(const Recipe& recipe) {
   VersionScan scan;
+  if (!question.count) return scan.version();
   std::vector<std::byte> window(kScanWindow);
   uint64_t seen = 0;
   for (const Piece& piece : recipe.pieces) {
@@ -123,7 +125,11 @@ Result<void> Reader::ReadPacked(Slice where, uint32_t depth, const std::string& 
   VersionScan scan;
   scan.Add(*head);
   uint64_t size = head->size();
-  const auto claim = question.count ? std::nullopt : ClaimedSize(codec, file, where, tail);
+  std::optional<uint64_t> claim;
+  if (!question.count) {
+    claim = ClaimedSize(codec, file, where, tail);
+    if (const auto pe = ParsePe(*head); !claim && pe) claim = pe->FileEnd();
+  }
   const bool counted =
       !claim || *claim < size || *claim > bound || !ParseImage(*head, *claim, question.name);
   if (!counted) size = *claim;

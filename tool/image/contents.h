@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is in a file that somebody took for a kernel: bytes in, struct out. Containers are looked
 // into (UKI, EFI zboot, uImage, FIT, ELF), compressed kernels are unpacked once to know their size,
-// or what their container claims is taken for it.
+// or what their container claims is taken for it, or where their PE header ends.
 #pragma once
 
 #include <cstdint>
@@ -81,7 +81,7 @@ struct Question {
   uint64_t limit = uint64_t{4} << 30;   // no kernel may be larger
   bool need_kernel = true;              // else a file without one is no failure
   bool count = true;   // false: the size that compressed data claims will do, for now, and the
-                       // version need not be found
+                       // version is not looked for
   bool unpack = true;  // false: only what the containers say; there is no Contents::kernel then
 };
 

@@ -18,17 +18,20 @@
 namespace khop::image {
 namespace {
 
-// The buffer: input, then output.
-constexpr size_t kHalf = size_t{1} << 20;
+// What both have: room for input, and two for output, so that one can be filled while the parent
+// looks at the other.
+constexpr size_t kInputRoom = size_t{1} << 20;
+constexpr size_t kOutputRoom = size_t{512} << 10;
+constexpr size_t kShared = kInputRoom + 2 * kOutputRoom;
 constexpr size_t kMaxMessage = 2048;
 
 enum class Kind : uint32_t { kRead, kGive, kDone, kFailed };
 
-// A request of the child's, or the answer to one.
+// A request of the child's, or the answer to one, of the same kind.
 struct Message {
   Kind kind = Kind::kDone;
   uint32_t code = 0;    // kFailed: an ExitCode
-  uint64_t offset = 0;  // kRead
+  uint64_t offset = 0;  // kRead: in the input; kGive, kFailed: in what both have
   uint64_t size = 0;
 };
 
@@ -67,12 +70,9 @@ class ChildChannel final : public Channel {
   Result<size_t> ReadAt(std::span<std::byte> out, uint64_t offset) override {
     size_t done = 0;
     while (done < out.size()) {
-      const size_t size = std::min(out.size() - done, kHalf);
-      Message answer = {};
-      if (!Send(socket_, {.kind = Kind::kRead, .code = 0, .offset = offset + done, .size = size}) ||
-          !Receive(socket_, answer)) {
-        _exit(1);  // the parent is gone
-      }
+      const size_t size = std::min(out.size() - done, kInputRoom);
+      Ask({.kind = Kind::kRead, .code = 0, .offset = offset + done, .size = size});
+      const Message answer = AnswerTo(Kind::kRead);
       if (answer.size > size) return Fail(ExitCode::kFileUnreadable, "input", "it cannot be read");
       memcpy(out.data() + done, shared_, answer.size);
       done += answer.size;
@@ -81,15 +81,19 @@ class ChildChannel final : public Channel {
     return done;
   }
 
+  std::span<std::byte> Room() override {
+    while (given_ == 2) (void)AnswerTo(Kind::kGive);
+    return {shared_ + next_, kOutputRoom};
+  }
+
   Result<void> Give(std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
-      const size_t size = std::min(bytes.size(), kHalf);
-      memcpy(shared_ + kHalf, bytes.data(), size);
-      Message answer = {};
-      if (!Send(socket_, {.kind = Kind::kGive, .code = 0, .offset = 0, .size = size}) ||
-          !Receive(socket_, answer)) {
-        _exit(1);
-      }
+      const std::span<std::byte> room = Room();
+      const size_t size = std::min(bytes.size(), room.size());
+      if (bytes.data() != room.data()) memcpy(room.data(), bytes.data(), size);
+      Ask({.kind = Kind::kGive, .code = 0, .offset = next_, .size = size});
+      ++given_;
+      next_ = next_ == kInputRoom ? kInputRoom + kOutputRoom : kInputRoom;
       bytes = bytes.subspan(size);
     }
     return {};
@@ -101,17 +105,35 @@ class ChildChannel final : public Channel {
       const std::string& text = result.error().message;
       last = {.kind = Kind::kFailed,
               .code = static_cast<uint32_t>(result.error().code),
-              .offset = 0,
+              .offset = next_,
               .size = std::min(text.size(), kMaxMessage)};
-      memcpy(shared_ + kHalf, text.data(), last.size);
+      memcpy(Room().data(), text.data(), last.size);
     }
+    // Answers that nobody reads would make the socket fail at the parent's end.
+    while (given_ != 0) (void)AnswerTo(Kind::kGive);
     Send(socket_, last);
   }
 
  private:
+  void Ask(const Message& message) {
+    if (!Send(socket_, message)) _exit(1);  // the parent is gone
+  }
+
+  // Answers come in the order of what they answer: those to what was given may come first.
+  Message AnswerTo(Kind kind) {
+    for (;;) {
+      Message answer = {};
+      if (!Receive(socket_, answer)) _exit(1);
+      if (answer.kind == Kind::kGive) --given_;
+      if (answer.kind == kind) return answer;
+    }
+  }
+
   int socket_;
   std::byte* shared_;
   uint64_t size_;
+  uint64_t next_ = kInputRoom;  // where in shared_ the next output goes
+  int given_ = 0;               // and not known to be taken: 2 at most
 };
 
 [[noreturn]] void RunChild(int socket, std::byte* shared, uint64_t size, const Work& work) {
@@ -137,7 +159,7 @@ Result<Sandbox> Sandbox::Start(Input input, uint64_t input_size, std::string nam
   sandbox.input_ = std::move(input);
   sandbox.name_ = std::move(name);
   void* const shared =
-      mmap(nullptr, 2 * kHalf, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+      mmap(nullptr, kShared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return FailErrno(ExitCode::kSystemCall, "mmap", errno);
   sandbox.shared_ = static_cast<std::byte*>(shared);
   int sockets[2] = {-1, -1};
@@ -175,7 +197,7 @@ Sandbox::~Sandbox() {
     while (waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
     }
   }
-  if (shared_ != nullptr) munmap(shared_, 2 * kHalf);
+  if (shared_ != nullptr) munmap(shared_, kShared);
 }
 
 std::unexpected<Failure> Sandbox::Died() {
@@ -194,14 +216,23 @@ std::unexpected<Failure> Sandbox::Died() {
 }
 
 Result<void> Sandbox::Serve(uint64_t offset, uint64_t size) {
-  const auto got = input_({shared_, static_cast<size_t>(std::min<uint64_t>(size, kHalf))}, offset);
+  const auto got =
+      input_({shared_, static_cast<size_t>(std::min<uint64_t>(size, kInputRoom))}, offset);
   if (!got) return Forward(got);
   if (!Answer(socket_, {.kind = Kind::kRead, .code = 0, .offset = 0, .size = *got})) return Died();
   return {};
 }
 
+std::span<const std::byte> Sandbox::Output(uint64_t offset, uint64_t size) const {
+  const uint64_t from = std::min<uint64_t>(offset, kShared);
+  return {shared_ + from, static_cast<size_t>(std::min(size, kShared - from))};
+}
+
 Result<std::span<const std::byte>> Sandbox::Next() {
-  if (std::exchange(given_, false) && !Answer(socket_, {})) return Died();
+  if (std::exchange(given_, false) &&
+      !Answer(socket_, {.kind = Kind::kGive, .code = 0, .offset = 0, .size = 0})) {
+    return Died();
+  }
   for (;;) {
     Message message = {};
     if (!Receive(socket_, message)) return Died();
@@ -213,15 +244,15 @@ Result<std::span<const std::byte>> Sandbox::Next() {
         break;
       case Kind::kGive:
         given_ = true;
-        return std::span<const std::byte>(shared_ + kHalf, std::min<size_t>(message.size, kHalf));
+        return Output(message.offset, std::min<uint64_t>(message.size, kOutputRoom));
       case Kind::kDone:
         return std::span<const std::byte>();
       case Kind::kFailed:
       default: {
         const ExitCodeInfo info = DescribeExitCode(static_cast<ExitCode>(message.code));
         const bool known = !info.name.empty() && info.code != ExitCode::kOk;
-        const std::string text(reinterpret_cast<const char*>(shared_ + kHalf),
-                               std::min<size_t>(message.size, kMaxMessage));
+        const auto said = Output(message.offset, std::min<uint64_t>(message.size, kMaxMessage));
+        const std::string text(reinterpret_cast<const char*>(said.data()), said.size());
         return std::unexpected(Failure{known ? info.code : ExitCode::kInternal, Printable(text)});
       }
     }

@@ -20,7 +20,10 @@ namespace khop::image {
 // What the child sees: its input, and where its output goes.
 class Channel : public Source {
  public:
-  // Hands output on, and waits until the parent has taken it.
+  // Where the next output may be made, so that Give() need not copy it. It waits for the parent if
+  // that has not taken what was given before the last.
+  virtual std::span<std::byte> Room() = 0;
+  // Hands output on. The parent takes it while the child goes on.
   virtual Result<void> Give(std::span<const std::byte> bytes) = 0;
 };
 
@@ -46,6 +49,8 @@ class Sandbox {
  private:
   Sandbox() = default;
   Result<void> Serve(uint64_t offset, uint64_t size);
+  // A stretch of what both have, whatever the child says of it.
+  std::span<const std::byte> Output(uint64_t offset, uint64_t size) const;
   std::unexpected<Failure> Died();
 
   Input input_;

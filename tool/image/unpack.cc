@@ -11,7 +11,6 @@ namespace khop::image {
 namespace {
 
 constexpr size_t kMaxAnswer = size_t{4} << 20;
-constexpr size_t kChunk = size_t{256} << 10;
 constexpr std::string_view kAgain = "load again when nobody writes to it";
 
 }  // namespace
@@ -49,12 +48,12 @@ Result<Unpacker> Unpacker::Start(Input input, uint64_t file_size, const std::str
         auto decoder =
             MakeDecoder(recipe.codec, channel, recipe.pieces.front().from, name, recipe.tail);
         if (!decoder) return Forward(decoder);
-        std::vector<std::byte> chunk(kChunk);
         for (;;) {
-          const auto got = (*decoder)->Read(chunk);
+          const auto room = channel.Room();
+          const auto got = (*decoder)->Read(room);
           if (!got) return Forward(got);
           if (*got == 0) return {};
-          if (auto given = channel.Give(std::span(chunk).first(*got)); !given) return given;
+          if (auto given = channel.Give(room.first(*got)); !given) return given;
         }
       });
   if (!sandbox) return Forward(sandbox);

@@ -93,9 +93,9 @@ void Describe(const LoadOptions& options, const Prepared& prepared, uint32_t fla
   }
 }
 
-// So that exec knows the files again.
+// So that exec knows the files again. `version`: of a kernel, which is looked for on the way.
 Result<void> DigestFile(System& system, const SourceFile& source, digest::DigestFeatures features,
-                        Digests& digests) {
+                        Digests& digests, image::VersionScan* version = nullptr) {
   std::vector<std::byte> piece;
   for (uint64_t at = 0; at < source.size; at += piece.size()) {
     piece.resize(std::min(source.size - at, handoff::kPieceSize));
@@ -106,6 +106,7 @@ Result<void> DigestFile(System& system, const SourceFile& source, digest::Digest
                   "load again when nobody writes to it");
     }
     digests.Add(PhysAddr{at}, piece, handoff::DigestKind::kSha256, features);
+    if (version != nullptr) version->Add(piece);
   }
   return {};
 }
@@ -133,7 +134,8 @@ Result<Held> BuildForFile(System& system, const Session& session, const LoadOpti
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
   Digests digests;
   const auto features = digest::DigestFeatures::FromHwcap(system.Hwcap());
-  if (const auto done = DigestFile(system, prepared.kernel, features, digests); !done) {
+  image::VersionScan version;
+  if (const auto done = DigestFile(system, prepared.kernel, features, digests, &version); !done) {
     return Forward(done);
   }
   for (const SourceFile& initrd : prepared.initrds) {
@@ -151,6 +153,7 @@ Result<Held> BuildForFile(System& system, const Session& session, const LoadOpti
                        .file_flags = *flags},
             .control = {},
             .hand_over = {}};
+  held.loaded.plan.kernel_version = version.version();
   Describe(options, prepared, *flags, *gic_note, held.loaded.plan);
   held.hand_over = [&system, &prepared, flags = *flags,
                     line = prepared.tree_options.command_line]() -> Result<void> {

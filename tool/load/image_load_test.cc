@@ -122,6 +122,31 @@ TEST_F(ImageLoadTest, AKernelThatIsLargerThanItsFileClaims) {
   }
 }
 
+// lz4 has no size, so the PE header of the kernel has to say it: of one with more behind its
+// sections too little, of one that was cut short before it was packed too much.
+TEST_F(ImageLoadTest, AKernelWhoseFileClaimsNothing) {
+  const auto before = machine_.Look();
+  for (const ptrdiff_t more : {0, 4096, -4096}) {
+    SCOPED_TRACE(more);
+    image::Bytes kernel = image_;
+    kernel.resize(static_cast<size_t>(static_cast<ptrdiff_t>(image_.size()) + more));
+    machine_.system.SetFile("/boot/k", Text(image::PackLz4(kernel)));
+    std::string said;
+    const auto plan = Load(machine_.system, Options("/boot/k"),
+                           [&](std::string_view text) { said += std::string(text) + "\n"; });
+    EXPECT_EQ(said.contains("once more"), more > 0) << said;
+    if (more < 0) {
+      ASSERT_FALSE(plan);
+      EXPECT_EQ(plan.error().code, ExitCode::kTruncated) << plan.error().message;
+      EXPECT_EQ(machine_.Look(), before);
+      continue;
+    }
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_EQ(InMemory(*plan, "kernel"), Text(kernel));
+    ASSERT_TRUE(Unload(machine_.system).value_or(false));
+  }
+}
+
 // It is read while the kernel is unpacked, not before.
 TEST_F(ImageLoadTest, TheVersionOfACompressedKernel) {
   machine_.system.SetFile("/boot/k", Text(image::PackGzip(image_)));

@@ -128,7 +128,8 @@ Result<report::Plan> Load(System& system, const LoadOptions& asked, const Progre
   if (!claims || claims->kernel.size != prepared->kernel.size) return plan;
   options.believe_size = false;
   auto counted = Prepare(system, options);
-  if (!counted || counted->kernel.size == claims->kernel.size) return plan;
+  if (!counted) return Forward(counted);  // such as a kernel that was cut short, then packed
+  if (counted->kernel.size == claims->kernel.size) return plan;
   progress("the kernel is not as large as its file claims: once more");
   return attempt(*counted);
 }
