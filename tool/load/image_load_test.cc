@@ -147,11 +147,19 @@ TEST_F(ImageLoadTest, AKernelWhoseFileClaimsNothing) {
   }
 }
 
-// It is read while the kernel is unpacked, not before.
-TEST_F(ImageLoadTest, TheVersionOfACompressedKernel) {
-  machine_.system.SetFile("/boot/k", Text(image::PackGzip(image_)));
-  for (const Route route : {Route::kInPlace, Route::kKernel}) {
-    LoadOptions options = Options("/boot/k");
+// It is read while the kernel is, not before.
+TEST_F(ImageLoadTest, TheVersionOfAKernel) {
+  machine_.system.kexec_file_error = 0;
+  machine_.system.SetFile("/boot/packed", Text(image::PackGzip(image_)));
+  machine_.system.SetFile("/boot/plain", Text(image_));
+  using enum Route;
+  const std::pair<Route, const char*> cases[] = {{kInPlace, "/boot/packed"},
+                                                 {kKernel, "/boot/packed"},
+                                                 {kInPlace, "/boot/plain"},
+                                                 {kKernel, "/boot/plain"},
+                                                 {kFile, "/boot/plain"}};
+  for (const auto& [route, path] : cases) {
+    LoadOptions options = Options(path);
     options.route = route;
     const auto plan = Load(machine_.system, options, NoProgress);
     ASSERT_TRUE(plan) << plan.error().message;
