@@ -51,7 +51,7 @@ Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind,
 }
 
 void Digests::Append(const Digests& more, handoff::DigestKind kind) {
-  if (more.verify.empty()) return;
+  if (kind == handoff::DigestKind::kNone) return;
   const auto there = static_cast<uint32_t>(bytes.size() / handoff::DigestSize(kind));
   for (handoff::VerifyRange range : more.verify) {
     range.first_digest += there;
