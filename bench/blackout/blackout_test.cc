@@ -113,12 +113,15 @@ TEST(BlackoutRuns, CsvComesBack) {
 
 TEST(BlackoutRuns, MedianAndSpread) {
   const Way way = {"khop", "in-place", "none"};
-  const std::vector<Sample> runs = {Of(way, 25, 1010), Of(way, 25, 1000, 2), Of(way, 25, 1001, 3),
-                                    Of(way, 100, 5)};
+  std::vector<Sample> runs = {Of(way, 25, 1010), Of(way, 25, 1000, 2), Of(way, 25, 1001, 3),
+                              Of(way, 100, 5)};
+  runs[1].peak = 70 << 20;
+  runs[2].peak = 0;
   const auto figures = FiguresOf(runs, {"6.1", way, 25});
   ASSERT_TRUE(figures.has_value());
   EXPECT_EQ(figures->runs, 3);
   EXPECT_EQ(figures->middle.blackout, 1001U);
+  EXPECT_EQ(figures->peak, 70U << 20);
   EXPECT_NEAR(figures->spread, 10.0 / 1001, 1e-9);
   EXPECT_FALSE(FiguresOf(runs, {"6.12", way, 25}).has_value());
 }

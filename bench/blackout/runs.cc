@@ -81,6 +81,7 @@ std::optional<Figures> FiguresOf(const std::vector<Sample>& runs, const Case& wh
   if (of_it.empty()) return std::nullopt;
   std::ranges::sort(of_it, {}, &Sample::blackout);
   Figures figures{.runs = static_cast<int>(of_it.size()), .middle = of_it[(of_it.size() - 1) / 2]};
+  figures.peak = std::ranges::max(of_it, {}, &Sample::peak).peak;
   const uint64_t width = of_it.back().blackout - of_it.front().blackout;
   figures.spread = static_cast<double>(width) / static_cast<double>(figures.middle.blackout);
   return figures;

@@ -23,7 +23,7 @@ struct Sample {
   uint64_t relocator = 0;  // of these, of khop's relocator; 0 for kexec-tools
   uint64_t load = 0;       // instructions of the loading command
   uint64_t load_idle = 0;  // of these, when the CPU had nothing to do
-  uint64_t peak = 0;       // bytes of memory, at the most, while it loaded
+  uint64_t peak = 0;       // bytes of memory, at the most, while it loaded; 0: not measured
   uint64_t any_image = 0;  // of these, what this kernel takes for an image of one page
   uint64_t payload = 0;    // bytes of kernel (with its BSS), initrd and device tree
   uint64_t by_kernel = 0;  // bytes that the running kernel copied in the blackout
@@ -43,6 +43,7 @@ lab::Result<std::vector<Sample>> FromCsv(const std::string& text);
 struct Figures {
   int runs = 0;
   Sample middle;      // the one of the median blackout
+  uint64_t peak = 0;  // the largest of them
   double spread = 0;  // (largest - smallest) / median, of the blackout
 };
 

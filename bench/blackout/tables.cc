@@ -118,8 +118,8 @@ void AddDetails(std::ostringstream& out, const std::vector<Sample>& runs, const 
     const Sample& run = figures->middle;
     out << "| " << way.Name() << " | " << Copied(run) << " | " << Verified(run) << " | "
         << (way.loader == "khop" ? Millions(run.relocator) : "") << " | " << Millions(run.load)
-        << " | " << Millions(run.load_idle) << " | " << Mib(run.peak) << " | " << Mib(run.payload)
-        << " |\n";
+        << " | " << Millions(run.load_idle) << " | " << Mib(figures->peak) << " | "
+        << Mib(run.payload) << " |\n";
   }
 }
 
