@@ -228,8 +228,8 @@ Result<void> HopMachine::Load(lab::Guest& guest, const Case& what, Sample& run) 
     if (!pieces) return Done(pieces);
   }
   // From the page cache, so that no disk is waited for.
-  const std::string read = "cat /next/Image " + initrd + " > /dev/null";
-  if (const auto warm = guest.Must(read, kLong); !warm) return Done(warm);
+  const auto warm = guest.Must("cat /next/Image " + initrd + " > /dev/null", kLong);
+  if (!warm) return Done(warm);
   // From 5.16 on that is mostly a copy of the tables of all memory.
   const auto any = Numbers(guest, "khop-guest-tool peak khop-guest-tool kexec load");
   if (!any) return Done(any);
@@ -243,8 +243,6 @@ Result<void> HopMachine::Load(lab::Guest& guest, const Case& what, Sample& run) 
     run.peak = peak->at("peak");
     const auto unloaded = guest.Must(khop ? "khop unload" : std::string(kKexec) + " -u", kLong);
     if (!unloaded) return Done(unloaded);
-    // Where the files are large beside what is free, khop has dropped them from the cache.
-    if (const auto warm = guest.Must(read, kLong); !warm) return Done(warm);
   }
   const auto count = Numbers(guest, "khop-guest-tool count " + load);
   if (!count) return Done(count);
