@@ -32,13 +32,13 @@ class Decompress : public FirstMachine {
     }
     if (left != 0) return Fail("the lab's kernels are too small");
     if (!image.flush()) return Fail("cannot write " + path.string());
-    SetSize(path);
+    if (!SetSize(path)) return Fail("cannot change the headers of " + path.string());
     return path;
   }
 
   // Where the headers of an Image say how large it is: booting.rst's and the last section of PE's
   // (Microsoft PE/COFF specification).
-  static void SetSize(const std::filesystem::path& path) {
+  static bool SetSize(const std::filesystem::path& path) {
     std::fstream image(path, std::ios::binary | std::ios::in | std::ios::out);
     const auto get = [&]<typename T>(uint64_t at, T value) {
       image.seekg(static_cast<std::streamoff>(at));
@@ -55,6 +55,7 @@ class Decompress : public FirstMachine {
     const uint64_t sections = coff + 20 + get(coff + 16, uint16_t{});
     const uint64_t last = sections + (get(coff + 2, uint16_t{}) - uint64_t{1}) * 40;
     put(last + 16, static_cast<uint32_t>(size - get(last + 20, uint32_t{})));
+    return !image.flush().fail();
   }
 
   // Millions of instructions that `command` takes, its files in the page cache.

@@ -71,8 +71,8 @@ Result<void> Reader::SetKernel(Recipe recipe, std::span<const std::byte> head,
 }
 
 Result<std::string> Reader::FindVersion(const Recipe& recipe) {
+  if (!question.count) return "";
   VersionScan scan;
-  if (!question.count) return scan.version();
   std::vector<std::byte> window(kScanWindow);
   uint64_t seen = 0;
   for (const Piece& piece : recipe.pieces) {
