@@ -328,12 +328,18 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   const auto as_planned =
       held ? Result<bool>(false) : IsAsPlanned(system, session->state().current.value());
   if (!as_planned) return Forward(as_planned);
-  if (*as_planned) {
+  bool own = held;  // what the kernel holds is what khop has loaded, as far as can be known
+  const auto load_again = [&]() -> Result<void> {
+    own = true;
     progress("handing the control area to the kernel once more");
     if (const auto again = session->LoadAgain(); !again) {
       if (!MayStartUnseen(again.error().code)) return again;
       progress(again.error().message + "; taking what is loaded for khop's own");
     }
+    return {};
+  };
+  if (*as_planned) {
+    if (const auto again = load_again(); !again) return again;
   }
   const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
   if (!orderly && leaving.sync) {
@@ -347,10 +353,17 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     if (held) return CheckStillLoaded(system);
     auto sound = MakeSound(system, *session, Planned::kBefore, progress);
     if (!sound) return Forward(sound);
-    arena.emplace(std::move(*sound));
+    arena.emplace(std::move(sound->arena));
+    own = own || sound->planned_anew;
     return {};
   };
   if (const auto sound = look_again(); !sound) return sound;
+  if (!own) {
+    // What was in the way is gone.
+    if (const auto again = load_again(); !again) return again;
+    arena.reset();
+    if (const auto sound = look_again(); !sound) return sound;
+  }
   const Loaded& loaded = *session->state().current;
   bool seen = false;  // that the contents are those of the load
   const auto set_stamp = [&](uint64_t time, uint64_t word) {

@@ -31,11 +31,16 @@ Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPl
 // When what is loaded was planned: just now it was on pages that were free or a process's.
 enum class Planned : uint8_t { kBefore, kJustNow };
 
+struct Sound {
+  Arena arena;
+  bool planned_anew = false;  // and handed to the kernel
+};
+
 // Of what is loaded: maps the arena and looks where its pages are, what has become of destinations
 // that are not khop's, and whether the contents are those of the load. Where the gather route can
 // do with pages that have moved, it plans anew, loads that, and looks again.
 // Errors: kArenaGone, kForeignImage, …
-Result<Arena> MakeSound(system::System& system, Session& session, Planned planned,
+Result<Sound> MakeSound(system::System& system, Session& session, Planned planned,
                         const Progress& progress);
 
 // Whether the payload still has the digests of the load. Errors: kArenaGone.

@@ -128,6 +128,40 @@ TEST(GatherTest, ADestinationThatSomebodyTookIsGivenUp) {
   }
 }
 
+// A page that waits on a CPU's list of free pages looks like one that the kernel has; the next
+// pages that are asked for come from there.
+TEST(GatherTest, APageOnACpusListIsTakenFromThere) {
+  for (const int lists : {1, 2}) {
+    GatherMachine machine(7, 500);
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan);
+    const report::Segment kernel = FindSegment(*plan, "kernel");
+    const auto held = machine.system.Held(kTestPage);
+    uint64_t foreign = kernel.start;
+    while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
+    ASSERT_LT(foreign, kernel.start + kernel.size);
+    machine.system.page_flags[foreign] = 0;
+    machine.system.NewProcess();
+    const int loads = machine.system.kexec_loads;
+    // The first time is before anything is looked at.
+    int taken = 0;
+    machine.system.meanwhile = [&](std::string_view call) {
+      if (call != "TakeMemory" || ++taken <= lists) return;
+      machine.system.page_flags[foreign] = uint64_t{1} << 12;  // a process's
+    };
+    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    machine.system.meanwhile = nullptr;
+    ASSERT_TRUE(done) << done.error().message;
+    // The kernel was handed what is loaded once more: another tool may have put its own there.
+    EXPECT_EQ(machine.system.kexec_loads, loads + 1);
+    machine.system.NewProcess();
+    const auto again = LoadedPlan(machine.system);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(FindSegment(*again, "kernel").start == kernel.start, lists == 1);
+    ExpectHop(machine, *again, std::to_string(lists));
+  }
+}
+
 // Parts that follow each other in one extent, of which only one finds another place.
 TEST(GatherTest, NeighboursPartWhenOnesPlaceIsTaken) {
   for (const std::string_view name : {"initrd", "dtb"}) {

@@ -126,6 +126,7 @@ class Replanner {
     const auto forbidden = ReadForbidden(*tree, ReadLpiTables(system_, *tree));
     if (!forbidden) return Forward(forbidden);
     const auto all = All();
+    const Ranges around = BlocksAround(trouble);  // trouble is never owned
     in_.sizes = {.text_offset = plan.entry % system::kHugePageSize,
                  .image_size = parts_.kernel.whole.size,
                  .initrd_size = parts_.initrd.file.size,
@@ -137,7 +138,7 @@ class Replanner {
     for (size_t i = 0; i < all.size(); ++i) {
       if (all[i]->whole.empty()) continue;
       in_.before[i] = all[i]->whole.start;
-      in_.keep[i] = InBoth({&all[i]->whole, 1}, trouble).empty();
+      in_.keep[i] = Without(InBoth({&all[i]->whole, 1}, around), in_.owned).empty();
     }
     plain_ = InBoth(system::Subtract(map->plain, *forbidden), {&loaded_.bounds, 1});
     return {};
@@ -302,24 +303,33 @@ Result<Ranges> FindTrouble(System& system, const Loaded& loaded, const Arena& ar
   return Without(*busy, loaded.taken);
 }
 
-Result<Arena> MakeSound(System& system, Session& session, Planned planned,
+Result<Sound> MakeSound(System& system, Session& session, Planned planned,
                         const Progress& progress) {
   Ranges restless;
+  bool looked_twice = false;
+  bool anew = false;
   for (int attempt = 0;; ++attempt) {
     const Loaded& loaded = *session.state().current;
     uint64_t moved = 0;
     auto arena = AdoptLoaded(system, loaded, &moved);
-    if (!arena) return arena;
+    if (!arena) return Forward(arena);
     // A page that has no flag since it was planned with is as good as those that the kernel takes
     // and gives back from now until the jump.
     const auto trouble = FindTrouble(
         system, loaded, *arena,
         planned == Planned::kBefore ? system::Unflagged::kBusy : system::Unflagged::kFree);
     if (!trouble) return Forward(trouble);
-    if (moved == 0 && trouble->empty()) return arena;
+    if (moved == 0 && trouble->empty()) return Sound{*std::move(arena), anew};
     std::string what = std::to_string(moved) + " pages have moved, and " +
                        HumanBytes(TotalSize(*trouble)) + " of its destinations are in use";
     if (!trouble->empty()) what += " (from " + Hex(trouble->front().start.value) + " on)";
+    // What is in the way may only wait on a CPU's list of free pages: then it is taken from there,
+    // and the list filled from elsewhere.
+    if (moved == 0 && planned == Planned::kBefore && !looked_twice && system.TakeMemory(kMore)) {
+      progress(what + ": looking again");
+      looked_twice = true;
+      continue;
+    }
     if (attempt == kTries) return Gone(what + " again and again");
     // Before anything changes: a plan that cannot be loaded would be the end of what is.
     if (const auto allowed = system::CheckLoadAllowed(system); !allowed) {
@@ -334,9 +344,10 @@ Result<Arena> MakeSound(System& system, Session& session, Planned planned,
     restless = BlocksAround(restless);
     planned = Planned::kJustNow;
     const auto done = Replanner(system, session, *arena).Run(*trouble, restless);
+    anew = anew || done;
     if (done) continue;
     if (done.error().code != ExitCode::kNoContiguousMemory) return Forward(done);
-    // What is in the way may only wait on a CPU's list of free pages: then it is taken from there.
+    // As above.
     if (attempt + 1 == kTries || !system.TakeMemory(kMore)) return Forward(done);
     progress("no other place: looking again");
   }
