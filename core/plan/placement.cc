@@ -122,7 +122,8 @@ class Search {
     // Neighbouring edges suggest the same position again and again.
     if (at < start_ || at > last_ || at == last_scored_) return;
     last_scored_ = at;
-    const uint64_t owned = owned_bytes_.In(at, item_.size);
+    uint64_t owned = owned_bytes_.In(at, item_.size);
+    if (owned < item_.negligible) owned = 0;
     if (found_ && (owned < best_owned_ || (owned == best_owned_ && at >= best_))) return;
     found_ = true;
     best_ = at;

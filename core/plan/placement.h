@@ -21,6 +21,7 @@ struct Item {
                             // text_offset); less than `alignment`
   uint64_t boundary = 0;    // 0, or a power of two, at least `size`, whose multiples the item must
                             // not cross (booting.rst: 2 MiB for the device tree)
+  uint64_t negligible = 0;  // fewer owned bytes than these are as good as none
   bool owned_only = false;  // every byte of the destination has to be owned
   bool windowed = false;    // has to lie in one window with all others that say so
 };

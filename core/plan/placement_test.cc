@@ -56,7 +56,8 @@ std::optional<PhysAddr> BestByTrying(const Item& item, const std::vector<PhysRan
     const PhysRange at{PageAt(page), item.size};
     if (!Fits(item, at, item.owned_only ? owned : allowed)) continue;
     if (std::ranges::any_of(taken, [&](PhysRange t) { return t.Overlaps(at); })) continue;
-    const uint64_t bytes = OwnedIn(owned, at);
+    uint64_t bytes = OwnedIn(owned, at);
+    if (bytes < item.negligible) bytes = 0;
     if (!best || bytes > best_owned) {
       best = at.start;
       best_owned = bytes;
@@ -77,6 +78,20 @@ TEST(PlaceItems, PrefersOwnedMemoryThenLowAddresses) {
   EXPECT_EQ(placed->at[1], PageAt(2));
   EXPECT_EQ(placed->at[2], PageAt(4));  // nothing owned is left; 0 and 1 are not three pages
   EXPECT_EQ(placed->owned, 6 * kPage);
+}
+
+TEST(PlaceItems, LittleThatIsOwnedIsNotWorthAHigherPlace) {
+  const std::vector<Item> items = {
+      {.size = 16 * kPage, .alignment = kPage, .negligible = 4 * kPage}};
+  //                           0         1         2         3
+  //                           01234567890123456789012345678901234567
+  const std::string allowed = "######################################";
+  for (const auto& [owned, at] : {std::pair{"........................###...........", 0U},
+                                  std::pair{"........................####..........", 12U}}) {
+    const auto placed = Place(items, Pages(owned), Pages(allowed));
+    ASSERT_TRUE(placed);
+    EXPECT_EQ(placed->at[0], PageAt(at)) << owned;
+  }
 }
 
 TEST(PlaceItems, HonoursTextOffsetAndBoundary) {
@@ -194,6 +209,7 @@ TEST(PlaceItems, EachOfManyIsTheBestThatIsLeftInRandomMemories) {
                        .alignment = alignment,
                        .offset = boundary == 0 ? up_to(alignment / kPage) * kPage : 0,
                        .boundary = boundary,
+                       .negligible = up_to(3) == 0 ? 4 * kPage : 0,
                        .owned_only = up_to(5) == 0});
     }
     const auto placed = Place(items, owned, allowed);

@@ -59,6 +59,21 @@ PhysRange WindowAround(const Ranges& owned, uint64_t size) {
   return window;
 }
 
+// What of `plain` is below 4 GiB, if pages are handed out from above: it is quiet then, for
+// processes and the kernel take from it last; the next kernel pays least for what lies there, and
+// boot loaders put a kernel there, too. Where little of any place is owned, it is the best. Twice
+// the payload, and room for what the running kernel was put there with; nothing if there is less
+// than the payload.
+Ranges QuietLowMemory(const Ranges& plain, const Ranges& owned) {
+  constexpr uint64_t kRunning = uint64_t{128} << 20;
+  const PhysRange below{PhysAddr{0}, 4 * kGiB};
+  const uint64_t size = TotalSize(owned);
+  const Ranges low = InBoth(plain, {&below, 1});
+  if (TotalSize(low) < size || TotalSize(InBoth(owned, {&below, 1})) >= size / 8) return {};
+  const PhysRange lowest{low.front().start, 2 * size + kRunning};
+  return InBoth(low, {&lowest, 1});
+}
+
 // Where a hop may write: what is owned, wherever it is, and of `near` what is free or a process's.
 Result<Ranges> FindAllowed(System& system, const Ranges& plain, const Ranges& near,
                            const Ranges& owned, uint64_t smallest) {
@@ -77,10 +92,18 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
   const bool large = TotalSize(plain) > 2 * kWindow;
   const uint64_t span = plain.empty() ? 0 : plain.back().end() - plain.front().start;
   const uint64_t most = large ? kWindow : span;
+  const Ranges low = QuietLowMemory(plain, input.owned);
+  input.prefer_low = !low.empty();
   for (uint64_t size = AlignUp(4 * TotalSize(input.owned) + 1, kGiB);; size *= 8) {
     const bool last = size >= most;
     const PhysRange window = WindowAround(input.owned, std::min(size, most));
-    const Ranges near = last && !large ? plain : InBoth(plain, {&window, 1});
+    Ranges near = plain;
+    if (!last || large) {
+      near = InBoth(plain, {&window, 1});
+      const Ranges more = Without(low, near);
+      near.insert(near.end(), more.begin(), more.end());
+      near = Joined(std::move(near));
+    }
     auto found = FindAllowed(system, plain, near, input.owned, smallest);
     if (!found) return Forward(found);
     input.allowed = restless.empty() ? *found : Without(*found, Without(restless, input.owned));

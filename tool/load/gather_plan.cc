@@ -130,7 +130,10 @@ class Planner {
     std::vector<size_t> parts;
     for (const size_t i : order) {
       if (whole_[i] == 0 || in_.keep[i]) continue;
-      plan::Item item{.size = whole_[i], .alignment = granule_, .windowed = i != kDtb};
+      plan::Item item{.size = whole_[i],
+                      .alignment = granule_,
+                      .negligible = in_.prefer_low ? whole_[i] / 4 : 0,
+                      .windowed = i != kDtb};
       if (i == kKernel) {
         item.alignment = kHugePageSize;
         item.offset = in_.sizes.text_offset % kHugePageSize;

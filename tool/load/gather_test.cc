@@ -125,6 +125,20 @@ TEST(GatherTest, DestinationsAreSoughtNearThePagesFirst) {
   ExpectHop(machine, *plan);
 }
 
+// Few pages are where any destination is, so it may be low.
+TEST(GatherTest, TheLowestMemoryIsLookedAtToo) {
+  FarApart machine;
+  machine.system.base_pages.clear();
+  for (uint64_t i = 0; i < 512; ++i) {
+    machine.system.base_pages.push_back(0x240000000 + 16 * i * kTestPage);
+  }
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_LT(plan->entry, 0x42000000U);
+  EXPECT_LT(FindSegment(*plan, "initrd").start, 0x42000000U);
+  ExpectHop(machine, *plan);
+}
+
 TEST(GatherTest, DestinationsAreFarWhereThereIsNoPlaceNear) {
   FarApart machine;
   constexpr uint64_t kReserved = uint64_t{1} << 32;
