@@ -59,17 +59,20 @@ PhysRange WindowAround(const Ranges& owned, uint64_t size) {
   return window;
 }
 
-// What of `plain` is below 4 GiB, if pages are handed out from above: it is quiet then, for
-// processes and the kernel take from it last; the next kernel pays least for what lies there, and
-// boot loaders put a kernel there, too. Where little of any place is owned, it is the best. Twice
-// the payload, and room for what the running kernel was put there with; nothing if there is less
-// than the payload.
+// The lowest memory: twice the payload, and room for what the running kernel was put there with. If
+// pages are handed out from above 4 GiB it is quiet, for processes and the kernel take from it
+// last; the next kernel pays least for what lies there, and boot loaders put a kernel there, too.
+// Nothing otherwise, nor if the payload is more than a quarter of what is below: the next kernel
+// has its crash reservation and memory for DMA there.
 Ranges QuietLowMemory(const Ranges& plain, const Ranges& owned) {
   constexpr uint64_t kRunning = uint64_t{128} << 20;
   const PhysRange below{PhysAddr{0}, 4 * kGiB};
   const uint64_t size = TotalSize(owned);
   const Ranges low = InBoth(plain, {&below, 1});
-  if (TotalSize(low) < size || TotalSize(InBoth(owned, {&below, 1})) >= size / 8) return {};
+  if (low.empty() || size > TotalSize(low) / 4 ||
+      TotalSize(InBoth(owned, {&below, 1})) >= size / 8) {
+    return {};
+  }
   const PhysRange lowest{low.front().start, 2 * size + kRunning};
   return InBoth(low, {&lowest, 1});
 }
@@ -92,9 +95,8 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
   const bool large = TotalSize(plain) > 2 * kWindow;
   const uint64_t span = plain.empty() ? 0 : plain.back().end() - plain.front().start;
   const uint64_t most = large ? kWindow : span;
-  const Ranges low = QuietLowMemory(plain, input.owned);
-  input.prefer_low = !low.empty();
-  for (uint64_t size = AlignUp(4 * TotalSize(input.owned) + 1, kGiB);; size *= 8) {
+  Ranges low = QuietLowMemory(plain, input.owned);
+  for (uint64_t size = AlignUp(4 * TotalSize(input.owned) + 1, kGiB);;) {
     const bool last = size >= most;
     const PhysRange window = WindowAround(input.owned, std::min(size, most));
     Ranges near = plain;
@@ -104,12 +106,21 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
       near.insert(near.end(), more.begin(), more.end());
       near = Joined(std::move(near));
     }
+    input.prefer_low = !low.empty();
     auto found = FindAllowed(system, plain, near, input.owned, smallest);
     if (!found) return Forward(found);
     input.allowed = restless.empty() ? *found : Without(*found, Without(restless, input.owned));
     auto plan = PlanGather(input);
     if (plan && (plan->placed.mmu || input.mmu == MmuMode::kOff)) return plan;
-    if (!last) continue;
+    if (input.prefer_low) {
+      // One part may have found room there, and all other memory be too far away for the next.
+      low.clear();
+      continue;
+    }
+    if (!last) {
+      size *= 8;
+      continue;
+    }
     if (plan || restless.empty()) return plan;
     input.allowed = *std::move(found);
     return PlanGather(input);

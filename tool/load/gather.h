@@ -33,7 +33,7 @@ enum class Planned : uint8_t { kBefore, kJustNow };
 
 struct Sound {
   Arena arena;
-  bool planned_anew = false;  // and handed to the kernel
+  bool planned_anew = false;  // and the new plan handed to the kernel
 };
 
 // Of what is loaded: maps the arena and looks where its pages are, what has become of destinations

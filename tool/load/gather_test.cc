@@ -139,6 +139,29 @@ TEST(GatherTest, TheLowestMemoryIsLookedAtToo) {
   ExpectHop(machine, *plan);
 }
 
+// The kernel would fit into the lowest memory, but not the initrd, and what else there is is
+// further away than one window (booting.rst).
+TEST(GatherTest, TheLowestMemoryIsForAllPartsOrNone) {
+  GatherMachine machine;
+  constexpr uint64_t kFar = uint64_t{64} << 30;
+  constexpr uint64_t kReserved = uint64_t{1} << 32;
+  machine.system.SetFile("/proc/iomem",
+                         "40000000-41ffffff : System RAM\n  40000000-403fffff : Kernel code\n"
+                         "1000000000-1001ffffff : System RAM\n");
+  for (uint64_t page = 0x40000000; page < 0x42000000; page += kTestPage) {
+    if (page < 0x41000000 || page >= 0x41070000) machine.system.page_flags[page] = kReserved;
+  }
+  machine.system.base_pages.clear();
+  for (uint64_t i = 0; i < 512; ++i) {
+    machine.system.base_pages.push_back(kFar + 16 * i * kTestPage);
+  }
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GE(plan->entry, kFar);
+  EXPECT_GE(FindSegment(*plan, "initrd").start, kFar);
+  ExpectHop(machine, *plan);
+}
+
 TEST(GatherTest, DestinationsAreFarWhereThereIsNoPlaceNear) {
   FarApart machine;
   constexpr uint64_t kReserved = uint64_t{1} << 32;

@@ -347,7 +347,7 @@ Result<Sound> MakeSound(System& system, Session& session, Planned planned,
     anew = anew || done;
     if (done) continue;
     if (done.error().code != ExitCode::kNoContiguousMemory) return Forward(done);
-    // As above.
+    // Here, too, it may only wait on a CPU's list.
     if (attempt + 1 == kTries || !system.TakeMemory(kMore)) return Forward(done);
     progress("no other place: looking again");
   }
