@@ -159,12 +159,12 @@ khop_status khop_place(const khop_item* items, size_t item_count, const khop_ran
   if (item_count > kMaxItems) return {KHOP_INVALID_ARGUMENT, item_count};
   for (size_t i = 0; i < item_count; ++i) {
     const khop_item& item = items[i];
-    converted[i] = {item.size,
-                    item.alignment,
-                    item.offset,
-                    item.boundary,
-                    (item.flags & KHOP_ITEM_OWNED_ONLY) != 0,
-                    (item.flags & KHOP_ITEM_WINDOWED) != 0};
+    converted[i] = {.size = item.size,
+                    .alignment = item.alignment,
+                    .offset = item.offset,
+                    .boundary = item.boundary,
+                    .owned_only = (item.flags & KHOP_ITEM_OWNED_ONLY) != 0,
+                    .windowed = (item.flags & KHOP_ITEM_WINDOWED) != 0};
   }
   const auto placed = khop::plan::PlaceItems(
       {converted, item_count},
