@@ -64,18 +64,20 @@ PhysRange WindowAround(const Ranges& owned, uint64_t size) {
 // last; the next kernel pays least for what lies there, and boot loaders put a kernel there, too.
 // Nothing otherwise, nor if the payload is more than a quarter of what is below: the next kernel
 // has its crash reservation and memory for DMA there.
-Ranges QuietLowMemory(const Ranges& plain, const Ranges& owned) {
+Ranges QuietLowMemory(const Ranges& plain, const GatherInput& input) {
   constexpr uint64_t kRunning = uint64_t{128} << 20;
   const PhysRange below{PhysAddr{0}, 4 * kGiB};
-  const uint64_t size = TotalSize(owned);
+  const PayloadSizes& sizes = input.sizes;
+  const uint64_t payload = sizes.image_size + sizes.initrd_size + sizes.dtb_size;
   const Ranges low = InBoth(plain, {&below, 1});
-  if (low.empty() || size > TotalSize(low) / 4 ||
-      TotalSize(InBoth(owned, {&below, 1})) >= size / 8) {
+  if (payload > TotalSize(low) / 4 ||
+      TotalSize(InBoth(input.owned, {&below, 1})) >= TotalSize(input.owned) / 8) {
     return {};
   }
-  const PhysRange lowest{low.front().start, 2 * size + kRunning};
-  return InBoth(low, {&lowest, 1});
+  return system::FirstOf(low, 2 * payload + kRunning);
 }
+
+bool LiesIn(const Ranges& ranges, PhysRange range) { return Without({&range, 1}, ranges).empty(); }
 
 // Where a hop may write: what is owned, wherever it is, and of `near` what is free or a process's.
 Result<Ranges> FindAllowed(System& system, const Ranges& plain, const Ranges& near,
@@ -95,7 +97,7 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
   const bool large = TotalSize(plain) > 2 * kWindow;
   const uint64_t span = plain.empty() ? 0 : plain.back().end() - plain.front().start;
   const uint64_t most = large ? kWindow : span;
-  Ranges low = QuietLowMemory(plain, input.owned);
+  Ranges low = QuietLowMemory(plain, input);
   for (uint64_t size = AlignUp(4 * TotalSize(input.owned) + 1, kGiB);;) {
     const bool last = size >= most;
     const PhysRange window = WindowAround(input.owned, std::min(size, most));
@@ -111,12 +113,17 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
     if (!found) return Forward(found);
     input.allowed = restless.empty() ? *found : Without(*found, Without(restless, input.owned));
     auto plan = PlanGather(input);
-    if (plan && (plan->placed.mmu || input.mmu == MmuMode::kOff)) return plan;
+    const bool fits = plan && (plan->placed.mmu || input.mmu == MmuMode::kOff);
     if (input.prefer_low) {
-      // One part may have found room there, and all other memory be too far away for the next.
+      if (fits && LiesIn(low, {plan->placed.image, input.sizes.image_size}) &&
+          LiesIn(low, {plan->placed.initrd, input.sizes.initrd_size})) {
+        return plan;
+      }
+      // One part alone gains nothing there, and all other memory may be too far away from it.
       low.clear();
       continue;
     }
+    if (fits) return plan;
     if (!last) {
       size *= 8;
       continue;
@@ -215,6 +222,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   bare_input.blob = options.blob;
   bare_input.mmu = options.mmu;
   // With little extra first, so that the peak is the payload; with more if that gives no place.
+  // Where both kinds are `most`, taking ends where Arena::kKeptAvailable is left.
   const uint64_t most = MostExtra(needed, *available);
   Extra extra{.base = std::min(most, needed / 128 + kLittle), .huge = std::min(most, kLittle)};
   // Where the payload is most of the memory, its destinations are what the kernel breaks up next

@@ -45,7 +45,7 @@ class Planner {
     whole_ = file_;
     whole_[kKernel] = std::max(file_[kKernel], AlignUp(sizes.image_size, granule_));
     for (size_t i = 0; i < kParts; ++i) {
-      if (in_.keep[i]) at_[i] = *in_.before[i];
+      if (in_.keep[i]) at_[i] = in_.before[i];
     }
   }
 
@@ -60,7 +60,7 @@ class Planner {
     if (done) done = PickServicePages();
     if (!done) {
       for (size_t i = 0; i < kParts; ++i) {
-        if (!in_.keep[i]) at_[i] = {};
+        if (!in_.keep[i]) at_[i].reset();
       }
       done = PickServicePages();
       if (done) done = PlaceParts();
@@ -81,12 +81,14 @@ class Planner {
 
  private:
   const Ranges& Loose() const { return in_.filled.empty() ? owned_ : loose_; }
-  PhysRange Whole(size_t i) const { return {at_[i], whole_[i]}; }
-  PhysRange File(size_t i) const { return {at_[i], file_[i]}; }
+  // Where there is no such part it is empty, at 0.
+  PhysAddr StartOf(size_t i) const { return at_[i].value_or(PhysAddr{}); }
+  PhysRange Whole(size_t i) const { return {StartOf(i), whole_[i]}; }
+  PhysRange File(size_t i) const { return {StartOf(i), file_[i]}; }
   Ranges KeptOrPlaced() const {
     Ranges ranges;
     for (size_t i = 0; i < kParts; ++i) {
-      if (at_[i].value != 0) ranges.push_back(Whole(i));
+      if (at_[i]) ranges.push_back(Whole(i));
     }
     return Joined(std::move(ranges));
   }
@@ -172,7 +174,7 @@ class Planner {
       if (!in_.keep[i] || whole_[i] == 0) continue;
       // The other one has to come into a window with it.
       const plan::PlacementWindow window;
-      const PhysRange around{PhysAddr{AlignDown(at_[i].value, window.alignment)}, window.size};
+      const PhysRange around{PhysAddr{AlignDown(StartOf(i).value, window.alignment)}, window.size};
       allowed = InBoth(allowed, {&around, 1});
     }
     std::vector<uint64_t> sums(owned.size() + 1);
@@ -187,9 +189,9 @@ class Planner {
   // pages it takes away: until nothing changes.
   Result<void> LayOut(bool mmu) {
     const Ranges whole = KeptOrPlaced();
-    plan_.placed.image = at_[kKernel];
-    plan_.placed.initrd = at_[kInitrd];
-    plan_.placed.dtb = at_[kDtb];
+    plan_.placed.image = StartOf(kKernel);
+    plan_.placed.initrd = StartOf(kInitrd);
+    plan_.placed.dtb = StartOf(kDtb);
     plan_.placed.mmu = mmu;
     plan_.placed.control = {};
     for (int round = 0; round < 8; ++round) {
@@ -236,7 +238,7 @@ class Planner {
     // The kernel clears its BSS with caches on, but runs on a stack and page tables in the same
     // memory before that, with caches off: lines that a process left dirty there must not come back
     // over them. In khop's own pages there are none; the others are moved to, from one zero page.
-    const PhysRange bss{at_[kKernel] + file_[kKernel], whole_[kKernel] - file_[kKernel]};
+    const PhysRange bss{StartOf(kKernel) + file_[kKernel], whole_[kKernel] - file_[kKernel]};
     const Ranges foreign = Without({&bss, 1}, in_.owned);
     for (const PhysRange& range : foreign) {
       for (uint64_t at = 0; at < range.size; at += granule_) {
@@ -301,7 +303,7 @@ class Planner {
         if (!in_.before[i] || !PhysRange{*in_.before[i], file_[i]}.Contains(piece.destination)) {
           continue;
         }
-        moved.destination = at_[i] + (piece.destination - *in_.before[i]);
+        moved.destination = StartOf(i) + (piece.destination - *in_.before[i]);
         break;
       }
       plan_.pieces.push_back(moved);
@@ -367,7 +369,7 @@ class Planner {
   Ranges allowed_;
   std::array<uint64_t, kParts> file_;
   std::array<uint64_t, kParts> whole_;
-  std::array<PhysAddr, kParts> at_ = {};
+  std::array<std::optional<PhysAddr>, kParts> at_;
   GatherPlan plan_;
 };
 

@@ -139,27 +139,85 @@ TEST(GatherTest, TheLowestMemoryIsLookedAtToo) {
   ExpectHop(machine, *plan);
 }
 
-// The kernel would fit into the lowest memory, but not the initrd, and what else there is is
-// further away than one window (booting.rst).
+// The kernel would fit into the lowest memory, but not the initrd; what else there is is in one
+// window with it (booting.rst), or further away.
 TEST(GatherTest, TheLowestMemoryIsForAllPartsOrNone) {
-  GatherMachine machine;
-  constexpr uint64_t kFar = uint64_t{64} << 30;
-  constexpr uint64_t kReserved = uint64_t{1} << 32;
+  for (const uint64_t far : {uint64_t{9} << 30, uint64_t{64} << 30}) {
+    GatherMachine machine;
+    constexpr uint64_t kReserved = uint64_t{1} << 32;
+    machine.system.SetFile("/proc/iomem",
+                           "40000000-41ffffff : System RAM\n  40000000-403fffff : Kernel code\n" +
+                               Hex(far).substr(2) + "-" + Hex(far + 0x1ffffff).substr(2) +
+                               " : System RAM\n");
+    for (uint64_t page = 0x40000000; page < 0x42000000; page += kTestPage) {
+      if (page < 0x41000000 || page >= 0x41070000) machine.system.page_flags[page] = kReserved;
+    }
+    machine.system.base_pages.clear();
+    for (uint64_t i = 0; i < 512; ++i) {
+      machine.system.base_pages.push_back(far + 16 * i * kTestPage);
+    }
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_GE(plan->entry, far);
+    EXPECT_GE(FindSegment(*plan, "initrd").start, far);
+    ExpectHop(machine, *plan);
+  }
+}
+
+// What goes to the lowest memory has pages from elsewhere and leaves the next kernel most of it.
+TEST(GatherTest, WhatGoesToTheLowestMemory) {
+  const struct {
+    std::string_view low;  // plain memory below 4 GiB, in iomem's words
+    uint64_t below;        // of 32 pages that can be had, how many lie there
+    bool goes;
+  } cases[] = {
+      {"40000000-41ffffff", 0, true},
+      {"40000000-41ffffff", 3, true},
+      {"40000000-41ffffff", 5, false},
+      {"41000000-412fffff", 0, true},
+      {"41000000-411bffff", 0, false},  // 544 KiB is more than a quarter of 1.75 MiB
+      // A first stretch that nothing fits into.
+      {"10000000-1000ffff : System RAM\n40000000-41ffffff", 0, true},
+  };
+  for (const auto& [low, below, goes] : cases) {
+    SCOPED_TRACE(std::string(low) + ", " + std::to_string(below) + " of 32 pages");
+    GatherMachine machine;
+    machine.system.SetFile(
+        "/proc/iomem", std::string(low) + " : System RAM\n" + "240000000-241ffffff : System RAM\n");
+    machine.system.base_pages.clear();
+    for (uint64_t i = 0; i < 640; ++i) {
+      const uint64_t start = i % 32 < below ? 0x41000000 : 0x240000000;
+      machine.system.base_pages.push_back(start + 8 * i * kTestPage);
+    }
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_EQ(plan->entry < 0x100000000, goes);
+    ExpectHop(machine, *plan);
+  }
+}
+
+// Address 0 is a place as any other.
+TEST(GatherTest, MemoryMayBeginAtZero) {
+  GatherMachine machine(1, 1500);
   machine.system.SetFile("/proc/iomem",
-                         "40000000-41ffffff : System RAM\n  40000000-403fffff : Kernel code\n"
-                         "1000000000-1001ffffff : System RAM\n");
-  for (uint64_t page = 0x40000000; page < 0x42000000; page += kTestPage) {
-    if (page < 0x41000000 || page >= 0x41070000) machine.system.page_flags[page] = kReserved;
-  }
-  machine.system.base_pages.clear();
-  for (uint64_t i = 0; i < 512; ++i) {
-    machine.system.base_pages.push_back(kFar + 16 * i * kTestPage);
-  }
+                         "00000000-01ffffff : System RAM\n240000000-241ffffff : System RAM\n");
+  for (uint64_t& page : machine.system.base_pages) page += uint64_t{8} << 30;
+  machine.system.SetFile("/boot/initrd", std::string(2'200'000, 'z'));
   const auto plan = machine.Load(machine.Options());
   ASSERT_TRUE(plan) << plan.error().message;
-  EXPECT_GE(plan->entry, kFar);
-  EXPECT_GE(FindSegment(*plan, "initrd").start, kFar);
+  EXPECT_EQ(FindSegment(*plan, "initrd").start, 0U);
   ExpectHop(machine, *plan);
+  machine.system.NewProcess();
+  // The kernel has to go elsewhere, and the initrd stays.
+  machine.system.page_flags[plan->entry + 8 * kTestPage] = uint64_t{1} << 7;
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  ASSERT_TRUE(done) << done.error().message;
+  machine.system.NewProcess();
+  const auto again = LoadedPlan(machine.system);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(FindSegment(*again, "initrd").start, 0U);
+  EXPECT_LT(again->entry, 0x2000000U);  // there is room beside it
+  ExpectHop(machine, *again);
 }
 
 TEST(GatherTest, DestinationsAreFarWhereThereIsNoPlaceNear) {
