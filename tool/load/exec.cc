@@ -155,16 +155,6 @@ void AddChecks(System& system, const State& state, report::Status& status) {
       {"persistence", shm.has_value(), shm ? "the memory outlives khop" : Reason(shm.error())});
 }
 
-// Whether pages and destinations are as they were at the load. Errors: as AdoptLoaded's.
-Result<bool> IsAsPlanned(System& system, const Loaded& loaded) {
-  uint64_t moved = 0;
-  const auto arena = AdoptLoaded(system, loaded, &moved);
-  if (!arena) return Forward(arena);
-  const auto trouble = FindTrouble(system, loaded, *arena);
-  if (!trouble) return Forward(trouble);
-  return moved == 0 && trouble->empty();
-}
-
 }  // namespace
 
 Result<report::Plan> LoadedPlan(System& system) {
@@ -317,29 +307,11 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     // the small free stretches are where it would take it, so khop takes them first. (Without this
     // khop would be looking for new places again and again on a small machine.)
     constexpr uint64_t kEnough = uint64_t{64} << 20;
-    const uint64_t available = system::MemAvailable(system).value_or(0);
-    (void)system.TakeMemory(AlignDown(std::min(available / 3, kEnough), system.PageSize()));
+    (void)TakeSome(system, kEnough);
   }
   const bool reserved = session->state().current->plan.route == kReservedRoute;
   if (reserved) {
     if (const auto sound = CheckReserved(system, session->state()); !sound) return sound;
-  }
-  // A new plan will be loaded anyhow, and that load may be the last that is allowed.
-  const auto as_planned =
-      held ? Result<bool>(false) : IsAsPlanned(system, session->state().current.value());
-  if (!as_planned) return Forward(as_planned);
-  bool own = held;  // what the kernel holds is what khop has loaded, as far as can be known
-  const auto load_again = [&]() -> Result<void> {
-    own = true;
-    progress("handing the control area to the kernel once more");
-    if (const auto again = session->LoadAgain(); !again) {
-      if (!MayStartUnseen(again.error().code)) return again;
-      progress(again.error().message + "; taking what is loaded for khop's own");
-    }
-    return {};
-  };
-  if (*as_planned) {
-    if (const auto again = load_again(); !again) return again;
   }
   const bool orderly = mode == ExecMode::kOrderly && system.Lstat("/run/systemd/system");
   if (!orderly && leaving.sync) {
@@ -349,6 +321,7 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
   }
   progress("checking that the loaded kernel is intact");
   std::optional<Arena> arena;
+  bool own = held;  // what the kernel holds is what khop has loaded, as far as can be known
   const auto look_again = [&]() -> Result<void> {
     if (held) return CheckStillLoaded(system);
     auto sound = MakeSound(system, *session, Planned::kBefore, progress);
@@ -358,9 +331,13 @@ Result<void> Exec(System& system, ExecMode mode, const Progress& progress, Leavi
     return {};
   };
   if (const auto sound = look_again(); !sound) return sound;
+  // A new plan has been loaded just now, and that load may be the last that is allowed.
   if (!own) {
-    // What was in the way is gone.
-    if (const auto again = load_again(); !again) return again;
+    progress("handing the control area to the kernel once more");
+    if (const auto again = session->LoadAgain(); !again) {
+      if (!MayStartUnseen(again.error().code)) return again;
+      progress(again.error().message + "; taking what is loaded for khop's own");
+    }
     arena.reset();
     if (const auto sound = look_again(); !sound) return sound;
   }

@@ -43,6 +43,10 @@ struct Sound {
 Result<Sound> MakeSound(system::System& system, Session& session, Planned planned,
                         const Progress& progress);
 
+// Takes `most` bytes of base pages until khop ends, or a third of what is available. Returns
+// whether it could.
+bool TakeSome(system::System& system, uint64_t most);
+
 // Whether the payload still has the digests of the load. Errors: kArenaGone.
 Result<void> CheckContents(system::System& system, const Loaded& loaded, const Arena& arena);
 
@@ -52,8 +56,8 @@ Result<void> CheckStillLoaded(system::System& system);
 // The same, and the arena as it is now.
 Result<Arena> AdoptLoaded(system::System& system, const Loaded& loaded, uint64_t* moved);
 
-// Unowned destinations that are in use by somebody else than the control area's copy. Those that
-// were all free a moment ago can do with Unflagged::kFree.
+// Unowned destinations that are in use by somebody else than kexec_load, of Loaded::taken those
+// that are seen to be. Those that were all free a moment ago can do with Unflagged::kFree.
 Result<Ranges> FindTrouble(system::System& system, const Loaded& loaded, const Arena& arena,
                            system::Unflagged unflagged = system::Unflagged::kBusy);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <random>
 
 #include "tool/load/gather_machine.h"
@@ -24,6 +25,28 @@ void Migrate(GatherMachine& machine, size_t count, uint32_t seed) {
     machine.system.base_pages.erase(machine.system.base_pages.begin());
     machine.system.Migrate(from, to);
     machine.system.base_pages.push_back(from);
+  }
+}
+
+// Something is taken from all that was free.
+void SetFlagsEverywhere(GatherMachine& machine, uint64_t flags) {
+  for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+    machine.system.page_flags.try_emplace(page, flags);
+  }
+}
+
+// What khop's pages hold: one that is dead has no effect on the system, but goes on in memory.
+using Memory = std::map<uint64_t, std::string>;
+Memory Remember(GatherMachine& machine) {
+  Memory memory;
+  for (const uint64_t page : machine.system.Held(kTestPage)) {
+    memory[page].assign(reinterpret_cast<char*>(machine.system.PhysicalBytes(page)), kTestPage);
+  }
+  return memory;
+}
+void Restore(GatherMachine& machine, const Memory& memory) {
+  for (const auto& [page, bytes] : memory) {
+    memcpy(machine.system.PhysicalBytes(page), bytes.data(), bytes.size());
   }
 }
 
@@ -143,6 +166,8 @@ TEST(GatherTest, APageOnACpusListIsTakenFromThere) {
     machine.system.page_flags[foreign] = 0;
     machine.system.NewProcess();
     const int loads = machine.system.kexec_loads;
+    // Another tool has put its own there since.
+    machine.system.loaded->bytes.assign(machine.system.loaded->bytes.size(), std::byte{0xee});
     // The first time is before anything is looked at.
     int taken = 0;
     machine.system.meanwhile = [&](std::string_view call) {
@@ -152,7 +177,6 @@ TEST(GatherTest, APageOnACpusListIsTakenFromThere) {
     const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
     machine.system.meanwhile = nullptr;
     ASSERT_TRUE(done) << done.error().message;
-    // The kernel was handed what is loaded once more: another tool may have put its own there.
     EXPECT_EQ(machine.system.kexec_loads, loads + 1);
     machine.system.NewProcess();
     const auto again = LoadedPlan(machine.system);
@@ -160,6 +184,139 @@ TEST(GatherTest, APageOnACpusListIsTakenFromThere) {
     EXPECT_EQ(FindSegment(*again, "kernel").start == kernel.start, lists == 1);
     ExpectHop(machine, *again, std::to_string(lists));
   }
+}
+
+// A driver's page has no flag either, and after a plan that could not be made it is looked at as
+// before.
+TEST(GatherTest, WithoutAnotherPlaceExecRefuses) {
+  for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {
+    GatherMachine machine(7, 500);
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan);
+    const report::Segment kernel = FindSegment(*plan, "kernel");
+    const Ranges all = AllDestinations(*plan, kTestPage);
+    const auto held = machine.system.Held(kTestPage);
+    uint64_t foreign = kernel.start;
+    while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
+    for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+      if (!Touches(all, {PhysAddr{page}, kTestPage})) {
+        machine.system.page_flags[page] = uint64_t{1} << 7;
+      }
+    }
+    machine.system.page_flags[foreign] = flags;
+    const int loads = machine.system.kexec_loads;
+    machine.system.NewProcess();
+    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, ExitCode::kNoContiguousMemory);
+    EXPECT_NE(done.error().message.find("khop unload"), std::string::npos) << done.error().message;
+    EXPECT_EQ(machine.system.reboots, 0);
+    EXPECT_EQ(machine.system.kexec_loads, loads);
+    // Nothing is lost: it goes away, and what is loaded starts.
+    machine.system.page_flags.erase(foreign);
+    machine.system.NewProcess();
+    const auto later = Exec(machine.system, ExecMode::kNow, NoProgress);
+    ASSERT_TRUE(later) << later.error().message;
+    ExpectHop(machine, *plan);
+  }
+}
+
+// The new plan moves the initrd, so the tree is told; and then it cannot be loaded.
+TEST(GatherTest, APlanThatCannotBeLoadedLeavesTheTreeAlone) {
+  for (const auto digest : {handoff::DigestKind::kNone, handoff::DigestKind::kSha256}) {
+    for (const bool dies : {false, true}) {
+      SCOPED_TRACE(std::to_string(static_cast<int>(digest)) + (dies ? ", dies" : ""));
+      GatherMachine machine(7, 500);
+      LoadOptions options = machine.Options();
+      options.digest = digest;
+      const auto plan = machine.Load(options);
+      ASSERT_TRUE(plan);
+      const report::Segment initrd = FindSegment(*plan, "initrd");
+      const auto held = machine.system.Held(kTestPage);
+      uint64_t foreign = initrd.start;
+      while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
+      ASSERT_LT(foreign, initrd.start + initrd.size);
+      machine.system.page_flags[foreign] = uint64_t{1} << 7;
+      machine.system.NewProcess();
+      Memory at_death;
+      machine.system.meanwhile = [&](std::string_view call) {
+        if (call != "KexecLoad") return;
+        machine.system.fail_call = machine.system.calls - 1;
+        if (!dies) return;
+        machine.system.die_call = machine.system.calls;
+        at_death = Remember(machine);
+      };
+      const auto failed = Exec(machine.system, ExecMode::kNow, NoProgress);
+      machine.system.meanwhile = nullptr;
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(machine.system.dead(), dies);
+      Restore(machine, at_death);
+      // What was in the way is gone.
+      machine.system.page_flags.erase(foreign);
+      machine.system.NewProcess();
+      const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+      // Of one that died the journal still has the new plan, which is loaded in its stead.
+      ASSERT_TRUE(done) << done.error().message;
+      machine.system.NewProcess();
+      const auto now = LoadedPlan(machine.system);
+      ASSERT_TRUE(now);
+      EXPECT_EQ(FindSegment(*now, "initrd").start == initrd.start, !dies);
+      ExpectHop(machine, *now);
+    }
+  }
+}
+
+// It died after the tree was told and before the journal was.
+TEST(GatherTest, ATreeThatNamesAnotherPlaceIsRefused) {
+  GatherMachine machine(7, 500);
+  LoadOptions options = machine.Options();
+  options.digest = handoff::DigestKind::kNone;
+  const auto plan = machine.Load(options);
+  ASSERT_TRUE(plan);
+  const report::Segment initrd = FindSegment(*plan, "initrd");
+  const auto held = machine.system.Held(kTestPage);
+  uint64_t foreign = initrd.start;
+  while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
+  machine.system.page_flags[foreign] = uint64_t{1} << 7;
+  machine.system.NewProcess();
+  Memory at_death;
+  machine.system.on_rename = [&] {
+    if (!machine.system.Find("/run/khop/control.1") || !at_death.empty()) return;
+    machine.system.die_call = 0;
+    at_death = Remember(machine);
+  };
+  EXPECT_FALSE(Exec(machine.system, ExecMode::kNow, NoProgress));
+  machine.system.on_rename = nullptr;
+  ASSERT_TRUE(machine.system.dead());
+  Restore(machine, at_death);
+  machine.system.page_flags.erase(foreign);
+  machine.system.NewProcess();
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ExitCode::kArenaGone) << done.error().message;
+  EXPECT_EQ(machine.system.reboots, 0);
+}
+
+// What kexec_load took at the load may be somebody's by now.
+TEST(GatherTest, PagesThatWereTakenAtTheLoadAreLookedAtAgain) {
+  GatherMachine machine(7, 500);
+  machine.system.meanwhile = [&](std::string_view call) {
+    if (call == "KexecLoad") SetFlagsEverywhere(machine, 0);
+  };
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan) << plan.error().message;
+  machine.system.meanwhile = nullptr;
+  {
+    const auto session = Session::Open(machine.system);
+    ASSERT_TRUE(session);
+    ASSERT_FALSE(session->state().current->taken.empty());
+  }
+  for (auto& [page, flags] : machine.system.page_flags) flags = uint64_t{1} << 7;
+  machine.system.NewProcess();
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ExitCode::kNoContiguousMemory) << done.error().message;
+  EXPECT_EQ(machine.system.reboots, 0);
 }
 
 // Parts that follow each other in one extent, of which only one finds another place.
@@ -223,13 +380,6 @@ TEST(GatherTest, ContentsThatChangedAreRefused) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ExitCode::kArenaGone);
   EXPECT_EQ(machine.system.reboots, 0);
-}
-
-// Something is taken from all that was free.
-void SetFlagsEverywhere(GatherMachine& machine, uint64_t flags) {
-  for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
-    machine.system.page_flags.try_emplace(page, flags);
-  }
 }
 
 // While the files were read some of what was free went onto a CPU's own list, or to somebody: only

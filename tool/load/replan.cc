@@ -23,12 +23,15 @@ constexpr int kTries = 6;
 constexpr uint64_t kMore = uint64_t{2} << 20;
 
 // Where the kernel has just taken a page it takes or gives back others: it is left alone as far as
-// a block of the page allocator's goes.
-Ranges BlocksAround(const Ranges& ranges) {
+// 2 MiB go, with pages of 4 KiB a block of the page allocator's.
+Ranges BlocksAround(Ranges ranges) {
+  std::ranges::sort(ranges, {}, &PhysRange::start);
   Ranges blocks;
   for (const PhysRange& range : ranges) {
-    const PhysAddr start{AlignDown(range.start.value, system::kHugePageSize)};
-    blocks.push_back({start, AlignUp(range.end().value, system::kHugePageSize) - start.value});
+    PhysAddr start{AlignDown(range.start.value, system::kHugePageSize)};
+    const PhysAddr end{AlignUp(range.end().value, system::kHugePageSize)};
+    if (!blocks.empty()) start = std::max(start, blocks.back().end());
+    if (start < end) blocks.push_back({start, end - start});
   }
   return Joined(std::move(blocks));
 }
@@ -188,7 +191,13 @@ class Replanner {
     next.plan.entry = plan.placed.image.value;
     next.plan.bytes_in_place = plan.bytes_in_place;
     next.plan.bytes_to_move = plan.bytes_to_move;
-    return CommitGathered(session_, in_, plan, std::move(next), hop);
+    const auto committed = CommitGathered(session_, in_, plan, std::move(next), hop);
+    if (!committed && !session_.committed() && !old_tree_.empty()) {
+      // What is loaded still goes by it.
+      WriteTo(arena_, plan.placed.dtb, old_tree_);
+      arena_.CleanToPoc();
+    }
+    return committed;
   }
 
   // No two extents have one destination: what does not belong to the payload steps aside.
@@ -211,8 +220,9 @@ class Replanner {
 
   // The tree names the initrd, so it changes with its place; and so does its digest.
   Result<void> TellTree(const GatherPlan& plan, Loaded& next) {
-    std::vector<std::byte> tree(in_.hop.dtb_size);
-    ReadFrom(arena_, plan.placed.dtb, tree);
+    old_tree_.resize(in_.hop.dtb_size);
+    ReadFrom(arena_, plan.placed.dtb, old_tree_);
+    std::vector<std::byte> tree = old_tree_;
     const int chosen = fdt_path_offset(tree.data(), "/chosen");
     const auto set = [&](const char* name, uint64_t value) {
       return fdt_setprop_inplace_u64(tree.data(), chosen, name, value);
@@ -254,13 +264,45 @@ class Replanner {
   std::vector<Extent> extents_;  // of the payload
   std::vector<Extent> loose_;
   std::vector<std::byte> digests_;
+  std::vector<std::byte> old_tree_;  // where it had to change
   Ranges plain_;
   GatherInput in_;
 };
 
 }  // namespace
 
+bool TakeSome(System& system, uint64_t most) {
+  const uint64_t available = system::MemAvailable(system).value_or(0);
+  return system.TakeMemory(AlignDown(std::min(available / 3, most), system.PageSize())).has_value();
+}
+
+namespace {
+
+// A khop that died while it planned anew may have told the tree where the initrd would have gone,
+// which without digests nobody else would notice.
+Result<void> CheckTree(const Loaded& loaded, const Arena& arena) {
+  const auto& segments = loaded.plan.segments;
+  const auto dtb = std::ranges::find(segments, std::string_view("dtb"), &report::Segment::name);
+  const auto initrd =
+      std::ranges::find(segments, std::string_view("initrd"), &report::Segment::name);
+  if (loaded.plan.route != "gather" || dtb == segments.end() || initrd == segments.end()) return {};
+  std::vector<std::byte> bytes(dtb->size);
+  ReadFrom(arena, PhysAddr{dtb->start}, bytes);
+  const auto tree = devicetree::Tree::Parse(bytes, "the loaded device tree");
+  const auto chosen = tree ? tree->FindNode("/chosen") : std::nullopt;
+  const auto told = chosen ? tree->Find(*chosen, "linux,initrd-start") : std::nullopt;
+  std::array<std::byte, sizeof(uint64_t)> start;
+  for (size_t i = 0; i < start.size(); ++i) {
+    start[i] = std::byte(initrd->start >> (8 * (start.size() - 1 - i)));
+  }
+  if (!told || !std::ranges::equal(*told, start)) return Gone("its device tree has changed");
+  return {};
+}
+
+}  // namespace
+
 Result<void> CheckContents(System& system, const Loaded& loaded, const Arena& arena) {
+  if (const auto told = CheckTree(loaded, arena); !told) return told;
   PieceDigester digester(system, arena, loaded.digest_kind);
   for (const Verified& entry : loaded.verified) digester.Add({{entry.start}, entry.size});
   const auto now = digester.Finish();
@@ -300,7 +342,11 @@ Result<Ranges> FindTrouble(System& system, const Loaded& loaded, const Arena& ar
   if (loaded.plan.route != "gather") return Ranges{};
   const auto busy = FindBusyDestinations(system, loaded, Addresses(arena.extents()), unflagged);
   if (!busy) return busy;
-  return Without(*busy, loaded.taken);
+  // Who has those by now is not who had them at the load if they have a flag.
+  const Ranges taken = InBoth(*busy, loaded.taken);
+  const auto by_others = system::FindBusy(system, taken, system::Unflagged::kFreeOrKexecs);
+  if (!by_others) return by_others;
+  return Without(*busy, Without(taken, *by_others));
 }
 
 Result<Sound> MakeSound(System& system, Session& session, Planned planned,
@@ -324,8 +370,8 @@ Result<Sound> MakeSound(System& system, Session& session, Planned planned,
                        HumanBytes(TotalSize(*trouble)) + " of its destinations are in use";
     if (!trouble->empty()) what += " (from " + Hex(trouble->front().start.value) + " on)";
     // What is in the way may only wait on a CPU's list of free pages: then it is taken from there,
-    // and the list filled from elsewhere.
-    if (moved == 0 && planned == Planned::kBefore && !looked_twice && system.TakeMemory(kMore)) {
+    // and the list filled from elsewhere, if it is one of those that processes get their pages of.
+    if (moved == 0 && planned == Planned::kBefore && !looked_twice && TakeSome(system, kMore)) {
       progress(what + ": looking again");
       looked_twice = true;
       continue;
@@ -342,13 +388,18 @@ Result<Sound> MakeSound(System& system, Session& session, Planned planned,
     }
     restless.insert(restless.end(), trouble->begin(), trouble->end());
     restless = BlocksAround(restless);
-    planned = Planned::kJustNow;
     const auto done = Replanner(system, session, *arena).Run(*trouble, restless);
-    anew = anew || done;
-    if (done) continue;
+    if (done) {
+      anew = true;
+      planned = Planned::kJustNow;
+      continue;
+    }
     if (done.error().code != ExitCode::kNoContiguousMemory) return Forward(done);
     // Here, too, it may only wait on a CPU's list.
-    if (attempt + 1 == kTries || !system.TakeMemory(kMore)) return Forward(done);
+    if (attempt + 1 == kTries || !TakeSome(system, kMore)) {
+      return Fail(done.error().code, "the loaded kernel", what + ", and there is no other place",
+                  "khop unload, then load it again");
+    }
     progress("no other place: looking again");
   }
 }

@@ -52,7 +52,8 @@ class Session {
   Result<bool> UnloadCrash();
   // What a shutdown is to do at its end; nothing: as the configuration says.
   Result<void> SetDeparture(std::optional<Departure> departure);
-  // Whether Commit() got so far that the new image is loaded, even if it failed afterwards.
+  // Whether the last Commit() got so far that the new image is loaded, even if it failed
+  // afterwards.
   bool committed() const { return committed_; }
 
   // Unloads and gives everything back, with a damaged state too. Returns whether there was

@@ -168,6 +168,7 @@ SysResult<size_t> FakeSystem::ReadPageFlags(std::span<std::byte> buffer, uint64_
   constexpr uint64_t kBuddy = 1 << 10;
   constexpr uint64_t kHugePage = 1 << 17;
   constexpr uint64_t kUnevictable = 1 << 18;
+  constexpr uint64_t kReserved = uint64_t{1} << 32;
   if (buffer.size() % sizeof(uint64_t) != 0) return Err(EINVAL);
   std::map<uint64_t, uint64_t> flags = page_flags;
   for (const auto& [id, segment] : segments_) {
@@ -179,7 +180,7 @@ SysResult<size_t> FakeSystem::ReadPageFlags(std::span<std::byte> buffer, uint64_
     }
   }
   if (loaded) {
-    for (const uint64_t page : kexec_pages) flags[page] = 0;
+    for (const uint64_t page : kexec_pages) flags[page] = kReserved;
   }
   uint64_t address = offset / sizeof(uint64_t) * page_size;
   for (size_t at = 0; at < buffer.size(); at += sizeof(uint64_t), address += page_size) {

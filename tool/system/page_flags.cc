@@ -18,14 +18,15 @@ constexpr uint64_t kBuddy = Bit(10);
 constexpr uint64_t kPageTable = Bit(26);
 // On its way to the LRU lists by a list of the CPU's own: a process's memory all the same.
 constexpr uint64_t kAnon = Bit(12);
+constexpr uint64_t kReserved = Bit(32);
 constexpr uint64_t kNever = Bit(7) |   // SLAB
                             Bit(8) |   // WRITEBACK: a device reads it
                             Bit(17) |  // HUGE: somebody's hugetlb page
                             Bit(19) |  // HWPOISON
                             Bit(20) |  // NOPAGE
                             Bit(23) |  // OFFLINE
-                            Bit(32) |  // RESERVED
-                            Bit(33);   // MLOCKED: somebody may have given it to a device
+                            Bit(33) |  // MLOCKED: somebody may have given it to a device
+                            kReserved;
 
 // Calls `visit(page, flags)` for each page of `ranges`.
 Result<void> ForEachPage(System& system, std::span<const PhysRange> ranges,
@@ -112,7 +113,7 @@ uint64_t FlagsOf(PageUse use) {
     case PageUse::kBusy:
       break;
   }
-  return Bit(32);
+  return kReserved;
 }
 
 Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges,
@@ -120,7 +121,8 @@ Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRang
   std::vector<PhysRange> busy;
   const uint64_t page_size = system.PageSize();
   const auto done = ForEachPage(system, ranges, [&](PhysAddr page, uint64_t flags) {
-    if (flags == 0 && unflagged == Unflagged::kFree) return;
+    if (flags == 0 && unflagged != Unflagged::kBusy) return;
+    if ((flags & kNever) == kReserved && unflagged == Unflagged::kFreeOrKexecs) return;
     if (!MayBeOverwritten(flags)) Append(busy, {page, page_size}, 0);
   });
   if (!done) return Forward(done);

@@ -46,8 +46,9 @@ uint64_t FlagsOf(PageUse use);
 
 // A page without any flag: the kernel has it for itself, or it waits, free, on a list of a CPU's
 // own. The lists are refilled by dozens of pages at a time, whatever khop does; the file does not
-// tell the two apart.
-enum class Unflagged { kBusy, kFree };
+// tell the two apart. kFreeOrKexecs: nor does a page count that is RESERVED and nothing else, as
+// those are that kexec_load takes.
+enum class Unflagged { kBusy, kFree, kFreeOrKexecs };
 
 // The pages of `ranges` that may not be overwritten, joined. Errors: as above.
 Result<std::vector<PhysRange>> FindBusy(System& system, std::span<const PhysRange> ranges,
