@@ -252,9 +252,9 @@ class Bench {
     if (*found == nullptr) return {};
     HopMachine& machine = **found;
     const std::string setup = machine.SetupOf(what.way);
-    std::erase_if(runs_, [&](const Sample& run) { return run.what == what && run.setup != setup; });
+    const auto other = [&](const Sample& run) { return run.what == what && run.setup != setup; };
     int have = 0;
-    for (const Sample& run : runs_) have += run.what == what ? 1 : 0;
+    for (const Sample& run : runs_) have += run.what == what && run.setup == setup ? 1 : 0;
     for (int repetition = have + 1; repetition <= options_.repetitions; ++repetition) {
       if (TimeIsUp()) {
         Skip(what.Name(), "the time was up");
@@ -269,6 +269,8 @@ class Bench {
         fprintf(stderr, "%s: %s\n", what.Name().c_str(), run.error().what.c_str());
         return {};
       }
+      // Not before there is one to take their place.
+      std::erase_if(runs_, other);
       runs_.push_back(*run);
       const auto millions = [](uint64_t count) { return static_cast<double>(count) / 1e6; };
       printf(

@@ -79,7 +79,8 @@ void CheckFormsAgree(DigestFeatures features) {
 }
 
 // As many messages side by side as the form likes: any number of them, lengths that end at
-// different times, some of them at addresses that the wide forms cannot load from.
+// different times, some of them at addresses that the wide forms cannot load from, the others in
+// chunks.
 void CheckPieces(DigestFeatures features, const std::string& form) {
   const auto data = vectors::RandomBytes(70'000, 12);
   uint64_t random = 1;
@@ -96,6 +97,13 @@ void CheckPieces(DigestFeatures features, const std::string& form) {
       if (i % 5 != 4) offset = offset / 64 * 64 + 64 - reinterpret_cast<uintptr_t>(&data[0]) % 64;
       messages.push_back(std::span(data).subspan(offset, size));
     }
+    std::vector<std::span<const std::byte>> rest = messages;
+    const auto cut = [&](uint64_t index) {
+      const size_t most = index % 5 == 4 ? SIZE_MAX : (1 + next_random(40)) * Sha256::kBlock;
+      const auto chunk = rest[index].first(std::min(most, rest[index].size()));
+      rest[index] = rest[index].subspan(chunk.size());
+      return chunk;
+    };
     size_t given = 0;
     size_t right = 0;
     const bool all = Sha256OfEach(
@@ -103,12 +111,13 @@ void CheckPieces(DigestFeatures features, const std::string& form) {
         [&]() -> Sha256Message {
           if (given == messages.size()) return {};
           const size_t index = given++;
-          return {messages[index], index, true};
+          return {cut(index), index, true};
         },
         [&](uint64_t index, const Sha256Digest& digest) {
           if (digest == Sha256Of(messages[index], DigestFeatures::Scalar())) ++right;
           return true;
-        });
+        },
+        cut);
     ok = ok && all && right == count;
   }
   Check(ok, form + " SHA-256 of many messages side by side");

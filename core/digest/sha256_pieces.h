@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "core/digest/sha256.h"
 
@@ -16,11 +17,15 @@ struct Sha256Message {
   bool any = false;
 };
 
+struct NoMore {};
+
 // Hashes what `next()` gives, a Sha256Message, until it gives none, and passes each digest to
 // `done(tag, digest)`, which returns whether to go on. Digests come in no particular order. A lane
 // whose message is done takes the next one, so that none waits for a longer one beside it.
-template <typename Next, typename Done>
-bool Sha256OfEach(DigestFeatures features, Next next, Done done) {
+// A message may go on elsewhere: `more(tag)` gives what follows, and nothing at its end. All but
+// the last of it are whole blocks, and none but the first is at an odd address: multiples of 16.
+template <typename Next, typename Done, typename More = NoMore>
+bool Sha256OfEach(DigestFeatures features, Next next, Done done, More more_of = {}) {
   static_assert(kMaxSha256Lanes == 4);
   std::array<Sha256Lane, kMaxSha256Lanes> lanes = {
       Sha256Lane{Sha256(features), {}}, Sha256Lane{Sha256(features), {}},
@@ -44,6 +49,10 @@ bool Sha256OfEach(DigestFeatures features, Next next, Done done) {
     for (size_t i = used; i-- > 0;) {
       if (lanes[i].rest.size() >= Sha256::kBlock) continue;
       lanes[i].hash.Update(lanes[i].rest);
+      if constexpr (!std::is_same_v<More, NoMore>) {
+        lanes[i].rest = more_of(lanes[i].tag);
+        if (!lanes[i].rest.empty()) continue;
+      }
       const Sha256Digest digest = lanes[i].hash.Finish();
       if (!done(lanes[i].tag, digest)) return false;
       lanes[i] = lanes[--used];

@@ -116,6 +116,45 @@ TEST(Sha256, ManyMessagesSideBySide) {
   }
 }
 
+// Messages in chunks of whole blocks, wherever these lie.
+TEST(Sha256, MessagesGoOnElsewhere) {
+  std::mt19937_64 random(5);
+  const auto data = vectors::RandomBytes(20'000, 9);
+  for (const DigestFeatures features :
+       {DigestFeatures::Scalar(), kAll, kAll.WithoutInstructions()}) {
+    for (size_t count = 1; count < 20; ++count) {
+      std::vector<std::span<const std::byte>> rest;
+      std::vector<std::vector<std::byte>> whole(count);
+      for (size_t i = 0; i < count; ++i) {
+        rest.push_back(std::span(data).subspan(random() % 100 * 64, random() % 9000));
+        whole[i].assign(rest[i].begin(), rest[i].end());
+      }
+      const auto cut = [&](uint64_t tag) {
+        const size_t size = std::min(rest[tag].size(), (random() % 20 + 1) * 64);
+        const auto chunk = rest[tag].first(size);
+        rest[tag] = rest[tag].subspan(size);
+        return chunk;
+      };
+      size_t given = 0;
+      std::vector<int> seen(count);
+      EXPECT_TRUE(Sha256OfEach(
+          features,
+          [&]() -> Sha256Message {
+            if (given == count) return {};
+            ++given;
+            return {cut(given - 1), given - 1, true};
+          },
+          [&](uint64_t tag, const Sha256Digest& digest) {
+            ++seen[tag];
+            EXPECT_EQ(digest, OpenSslSha256(whole[tag]));
+            return true;
+          },
+          cut));
+      EXPECT_EQ(seen, std::vector<int>(count, 1));
+    }
+  }
+}
+
 TEST(Sha256, ManyMessagesEndWhenOneIsRefused) {
   const auto data = vectors::RandomBytes(6400, 8);
   size_t given = 0;

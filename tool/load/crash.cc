@@ -114,9 +114,7 @@ Result<void> Capture::Fill(System& system, const Progress& progress) {
   WriteTo(*staged_, header_place_.start, core_header_);
   PieceDigester digester(system, *staged_, options_.digest);
   digester.Add(header_place_);
-  const auto of_header = Digests::Of(digester, options_.digest);
-  if (!of_header) return Forward(of_header);
-  filled->digests.Append(*of_header, options_.digest);
+  filled->digests.Append(Digests::Of(digester, options_.digest), options_.digest);
   const plan::Hop hop = filled->Complete(MakeHop(system, prepared_, options_));
   auto control = BuildControl(hop, options_.blob, placed_);
   if (!control) return Forward(control);

@@ -41,12 +41,9 @@ std::string HexText(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<Digests> Digests::Of(PieceDigester& digester, handoff::DigestKind kind,
-                            const Progress& progress) {
-  const auto ranges = digester.Finish(progress);
-  if (!ranges) return Forward(ranges);
+Digests Digests::Of(PieceDigester& digester, handoff::DigestKind kind, const Progress& progress) {
   Digests all;
-  for (const auto& [range, digests] : *ranges) all.Append(range, digests, kind);
+  for (const auto& [range, digests] : digester.Finish(progress)) all.Append(range, digests, kind);
   return all;
 }
 
@@ -220,12 +217,11 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
 
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
   digester.Add(dtb);
-  auto digests = Digests::Of(digester, options.digest, progress);
-  if (!digests) return Forward(digests);
+  Digests digests = Digests::Of(digester, options.digest, progress);
   // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
   progress("cleaning the caches");
   arena.CleanToPoc();
-  return Filled{*std::move(tree), *std::move(digests), version.version()};
+  return Filled{*std::move(tree), std::move(digests), version.version()};
 }
 
 Result<uint64_t> CheckBeforeTaking(System& system, const Session& session, uint64_t needed) {

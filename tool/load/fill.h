@@ -20,8 +20,8 @@ namespace khop::load {
 // Ranges to verify, with their digests, for the hand-off and for the state.
 struct Digests {
   // What `digester` has been given, of this kind.
-  static Result<Digests> Of(PieceDigester& digester, handoff::DigestKind kind,
-                            const Progress& progress = {});
+  static Digests Of(PieceDigester& digester, handoff::DigestKind kind,
+                    const Progress& progress = {});
 
   void Append(const Digests& more, handoff::DigestKind kind);
   // What is in no arena.

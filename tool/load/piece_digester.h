@@ -44,7 +44,7 @@ class PieceDigester {
     Ready(range.end());
   }
   // Waits for everything that was begun. This thread takes its share, and tells how far all are.
-  Result<std::vector<Ranged>> Finish(const Progress& progress = {});
+  std::vector<Ranged> Finish(const Progress& progress = {});
 
  private:
   struct Piece {
@@ -53,22 +53,27 @@ class PieceDigester {
   };
 
   void Work(bool until_stopped, const Progress& progress = {});
-  Result<void> Digest(const Piece& piece) const;
+  size_t Waiting() const { return pieces_.size() - taken_; }  // pieces, until stop_
+  std::optional<Piece> TakePiece();
+  void PieceIsDone(const Progress& progress);
+  void TakeSha256(const Progress& progress);
+  void TakeCrc32c(const Progress& progress);
 
   const Arena& arena_;
   const handoff::DigestKind kind_;
   const digest::DigestFeatures features_;
   const unsigned helpers_;
+  const size_t side_by_side_;  // pieces that a CPU goes through at once
   std::vector<Ranged> ranges_;
   PhysAddr ready_;  // of the last range
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Piece> pieces_;       // ready, in the order of their coming
-  size_t taken_ = 0;                // of them
-  size_t done_ = 0;                 // of them
-  bool stop_ = false;               // nothing more is wanted of the helpers
-  std::optional<Failure> failure_;  // the first one
+  std::vector<Piece> pieces_;  // ready, in the order of their coming
+  size_t taken_ = 0;           // of them
+  size_t done_ = 0;            // of them
+  bool finishing_ = false;     // no more pieces will come
+  bool stop_ = false;          // nothing more is wanted of the helpers
   std::vector<std::jthread> threads_;
 };
 

@@ -237,9 +237,7 @@ class Replanner {
     WriteTo(arena_, plan.placed.dtb, tree);
     PieceDigester digester(system_, arena_, loaded_.digest_kind);
     digester.Add({plan.placed.dtb, tree.size()});
-    const auto taken = Digests::Of(digester, loaded_.digest_kind);
-    if (!taken) return Forward(taken);
-    const Digests& fresh = *taken;
+    const Digests fresh = Digests::Of(digester, loaded_.digest_kind);
     if (fresh.bytes.empty()) return {};
     const uint32_t size = handoff::DigestSize(loaded_.digest_kind);
     digests_.assign(in_.hop.digests.begin(), in_.hop.digests.end());
@@ -306,11 +304,10 @@ Result<void> CheckContents(System& system, const Loaded& loaded, const Arena& ar
   PieceDigester digester(system, arena, loaded.digest_kind);
   for (const Verified& entry : loaded.verified) digester.Add({{entry.start}, entry.size});
   const auto now = digester.Finish();
-  if (!now) return Forward(now);
   for (size_t i = 0; i < loaded.verified.size(); ++i) {
     const Verified& entry = loaded.verified[i];
-    if (i >= now->size() ||
-        !SameHex((*now)[i].digests, entry.digests, handoff::DigestSize(loaded.digest_kind))) {
+    if (i >= now.size() ||
+        !SameHex(now[i].digests, entry.digests, handoff::DigestSize(loaded.digest_kind))) {
       return Fail(ExitCode::kArenaGone, "the loaded kernel",
                   "its memory has changed at or after " + Hex(entry.start), "load it again");
     }
