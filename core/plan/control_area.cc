@@ -137,7 +137,8 @@ std::expected<ControlAreaLayout, Error> BuildControlArea(const Hop& hop,
   blob_header.parameters = {.last_words = hop.last_words,
                             .handoff_offset = layout->handoff,
                             .stack_offset = layout->stack,
-                            .stack_size = layout->handoff - layout->stack};
+                            // Of a larger granule no more: its lines are gone through twice.
+                            .stack_size = relocator::kMinStackSize};
   blob_header.parameters.last_words.check = LastWordsCheck(hop.last_words);
   memcpy(memory.data(), &blob_header, sizeof(blob_header));
 
