@@ -48,6 +48,10 @@ std::vector<Sample> GoodRuns() {
   // Below the floor.
   runs.push_back(Of({"khop", "reserved", "none"}, 100, 137'900'000));
   runs.push_back(Of({"khop", "reserved", "early"}, 100, 137'900'000));
+  for (const char* route : {"reserved", "gather", "kernel"}) {
+    runs.push_back(Of({"khop", route, "sha256"}, 100, 400'000'000));
+    runs.push_back(Of({"khop", route, "crc32c"}, 100, 178'000'000));
+  }
   return runs;
 }
 
@@ -144,6 +148,8 @@ TEST(BlackoutGoals, EachCanBeMissed) {
                          Row{4, &Sample::blackout, 185'000'000,
                              "in-place crc32c, 100 MiB, above the floor: at most 1/"},
                          Row{4, &Sample::blackout, 180'100'000, "at most kexec-tools --no-checks"},
+                         Row{21, &Sample::blackout, 185'000'000,
+                             "gather crc32c, 100 MiB, above the floor: at most 1/"},
                          Row{5, &Sample::blackout, 139'000'000, "in-place none, 100 MiB"},
                          Row{6, &Sample::blackout, 139'000'000, "in-place early, 100 MiB"},
                          Row{16, &Sample::blackout, 139'000'000, "reserved none, 100 MiB"},

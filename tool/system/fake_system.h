@@ -122,7 +122,7 @@ class FakeSystem final : public System {
   uint64_t page_size = 4096;
   uint64_t counter = 1000;
   unsigned cpu_count = 3;
-  uint64_t hwcap = 0xc2;  // HWCAP_ASIMD, _SHA2, _CRC32
+  uint64_t hwcap = 0xc2;   // HWCAP_ASIMD, _SHA2, _CRC32
   bool lock_held = false;  // by another process
   std::string kernel_log = "5,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n";
   std::map<const std::byte*, uint64_t> cleaned;
