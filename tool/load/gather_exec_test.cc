@@ -35,6 +35,15 @@ void SetFlagsEverywhere(GatherMachine& machine, uint64_t flags) {
   }
 }
 
+// The first page of a part's place that is not khop's.
+uint64_t UnownedPage(const GatherMachine& machine, const report::Segment& part) {
+  const auto held = machine.system.Held(kTestPage);
+  uint64_t page = part.start;
+  while (std::ranges::find(held, page) != held.end()) page += kTestPage;
+  EXPECT_LT(page, part.start + part.size);
+  return page;
+}
+
 // What khop's pages hold: one that is dead has no effect on the system, but goes on in memory.
 using Memory = std::map<uint64_t, std::string>;
 Memory Remember(GatherMachine& machine) {
@@ -159,10 +168,7 @@ TEST(GatherTest, APageOnACpusListIsTakenFromThere) {
     const auto plan = machine.Load(machine.Options());
     ASSERT_TRUE(plan);
     const report::Segment kernel = FindSegment(*plan, "kernel");
-    const auto held = machine.system.Held(kTestPage);
-    uint64_t foreign = kernel.start;
-    while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
-    ASSERT_LT(foreign, kernel.start + kernel.size);
+    const uint64_t foreign = UnownedPage(machine, kernel);
     machine.system.page_flags[foreign] = 0;
     machine.system.NewProcess();
     const int loads = machine.system.kexec_loads;
@@ -195,9 +201,7 @@ TEST(GatherTest, WithoutAnotherPlaceExecRefuses) {
     ASSERT_TRUE(plan);
     const report::Segment kernel = FindSegment(*plan, "kernel");
     const Ranges all = AllDestinations(*plan, kTestPage);
-    const auto held = machine.system.Held(kTestPage);
-    uint64_t foreign = kernel.start;
-    while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
+    const uint64_t foreign = UnownedPage(machine, kernel);
     for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
       if (!Touches(all, {PhysAddr{page}, kTestPage})) {
         machine.system.page_flags[page] = uint64_t{1} << 7;
@@ -232,10 +236,7 @@ TEST(GatherTest, APlanThatCannotBeLoadedLeavesTheTreeAlone) {
       const auto plan = machine.Load(options);
       ASSERT_TRUE(plan);
       const report::Segment initrd = FindSegment(*plan, "initrd");
-      const auto held = machine.system.Held(kTestPage);
-      uint64_t foreign = initrd.start;
-      while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
-      ASSERT_LT(foreign, initrd.start + initrd.size);
+      const uint64_t foreign = UnownedPage(machine, initrd);
       machine.system.page_flags[foreign] = uint64_t{1} << 7;
       machine.system.NewProcess();
       Memory at_death;
@@ -274,9 +275,7 @@ TEST(GatherTest, ATreeThatNamesAnotherPlaceIsRefused) {
   const auto plan = machine.Load(options);
   ASSERT_TRUE(plan);
   const report::Segment initrd = FindSegment(*plan, "initrd");
-  const auto held = machine.system.Held(kTestPage);
-  uint64_t foreign = initrd.start;
-  while (std::ranges::find(held, foreign) != held.end()) foreign += kTestPage;
+  const uint64_t foreign = UnownedPage(machine, initrd);
   machine.system.page_flags[foreign] = uint64_t{1} << 7;
   machine.system.NewProcess();
   Memory at_death;
