@@ -134,7 +134,7 @@ class Planner {
       if (whole_[i] == 0 || in_.keep[i]) continue;
       plan::Item item{.size = whole_[i],
                       .alignment = granule_,
-                      .negligible = in_.prefer_low ? whole_[i] / 4 : 0,
+                      .negligible = in_.prefer_low ? whole_[i] / 8 : 0,
                       .windowed = i != kDtb};
       if (i == kKernel) {
         item.alignment = kHugePageSize;

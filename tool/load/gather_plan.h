@@ -31,7 +31,7 @@ struct GatherInput {
   Ranges owned;  // all that is held
   Ranges loose;  // of this, what holds none of the payload; not used at a load, where nothing does
   Ranges allowed;           // possible destinations: all that is owned, and what may be overwritten
-  bool prefer_low = false;  // the lowest place rather than one with less than a quarter owned
+  bool prefer_low = false;  // the lowest place rather than one with less than an eighth owned
   // Pages that are filled already, with the destinations that they were meant for; and where the
   // parts (kernel, initrd, dtb) were to go. Nothing at a load.
   std::vector<plan::Piece> filled;

@@ -169,25 +169,30 @@ TEST(GatherTest, WhatGoesToTheLowestMemory) {
   const struct {
     std::string_view low;  // plain memory below 4 GiB, in iomem's words
     uint64_t below;        // of 32 pages that can be had, how many lie there
+    uint64_t apart;        // pages from one to the next
     bool goes;
   } cases[] = {
-      {"40000000-41ffffff", 0, true},
-      {"40000000-41ffffff", 3, true},
-      {"40000000-41ffffff", 5, false},
-      {"41000000-412fffff", 0, true},
-      {"41000000-411bffff", 0, false},  // 544 KiB is more than a quarter of 1.75 MiB
+      {"40000000-41ffffff", 0, 12, true},
+      {"40000000-41ffffff", 3, 12, true},
+      {"40000000-41ffffff", 5, 12, false},
+      // A sixth is in place where they are.
+      {"40000000-41ffffff", 0, 6, false},
+      // 544 KiB are less than a quarter of 3 MiB, and more than one of 1.75 MiB.
+      {"41000000-412fffff", 0, 12, true},
+      {"41000000-411bffff", 0, 12, false},
       // A first stretch that nothing fits into.
-      {"10000000-1000ffff : System RAM\n40000000-41ffffff", 0, true},
+      {"10000000-1000ffff : System RAM\n40000000-41ffffff", 0, 12, true},
   };
-  for (const auto& [low, below, goes] : cases) {
-    SCOPED_TRACE(std::string(low) + ", " + std::to_string(below) + " of 32 pages");
+  for (const auto& [low, below, apart, goes] : cases) {
+    SCOPED_TRACE(std::string(low) + ", " + std::to_string(below) + " of 32 pages, by " +
+                 std::to_string(apart));
     GatherMachine machine;
     machine.system.SetFile(
         "/proc/iomem", std::string(low) + " : System RAM\n" + "240000000-241ffffff : System RAM\n");
     machine.system.base_pages.clear();
     for (uint64_t i = 0; i < 640; ++i) {
       const uint64_t start = i % 32 < below ? 0x41000000 : 0x240000000;
-      machine.system.base_pages.push_back(start + 8 * i * kTestPage);
+      machine.system.base_pages.push_back(start + apart * i * kTestPage);
     }
     const auto plan = machine.Load(machine.Options());
     ASSERT_TRUE(plan) << plan.error().message;
@@ -200,8 +205,8 @@ TEST(GatherTest, WhatGoesToTheLowestMemory) {
 TEST(GatherTest, MemoryMayBeginAtZero) {
   GatherMachine machine(1, 1500);
   machine.system.SetFile("/proc/iomem",
-                         "00000000-01ffffff : System RAM\n240000000-241ffffff : System RAM\n");
-  for (uint64_t& page : machine.system.base_pages) page += uint64_t{8} << 30;
+                         "00000000-01ffffff : System RAM\n240000000-247ffffff : System RAM\n");
+  for (uint64_t& page : machine.system.base_pages) page = 0x240000000 + (page - 0x40000000) * 4;
   machine.system.SetFile("/boot/initrd", std::string(2'200'000, 'z'));
   const auto plan = machine.Load(machine.Options());
   ASSERT_TRUE(plan) << plan.error().message;
