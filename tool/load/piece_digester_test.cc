@@ -12,13 +12,14 @@ namespace khop::load {
 namespace {
 
 constexpr uint64_t kMib = 1 << 20;
+constexpr uint64_t kPage = 4096;
 
 // However many CPUs there are, however many pieces each of them goes through at once, and whatever
 // comes when: every piece has its own digest.
 TEST(PieceDigester, DigestsAreThoseOfOnePieceAfterTheOther) {
   std::mt19937_64 random(3);
   TestMachine machine;
-  const std::vector<PhysRange> ranges = {{PhysAddr{0x50000000}, 9 * kMib + 4096 * 3},
+  const std::vector<PhysRange> ranges = {{PhysAddr{0x50000000}, 9 * kMib + 3 * kPage},
                                          {PhysAddr{0x60000000}, 100},
                                          {PhysAddr{0x70000000}, 2 * kMib}};
   const Arena arena = Arena::Stage(machine.system, ranges);
@@ -31,6 +32,7 @@ TEST(PieceDigester, DigestsAreThoseOfOnePieceAfterTheOther) {
   }
   for (const auto kind : {handoff::DigestKind::kSha256, handoff::DigestKind::kCrc32c}) {
     std::vector<std::vector<std::byte>> expected;
+    expected.reserve(contents.size());
     for (const auto& bytes : contents) {
       expected.push_back(DigestPieces(bytes, kind, digest::DigestFeatures::Scalar()));
     }
