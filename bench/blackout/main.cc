@@ -255,6 +255,7 @@ class Bench {
     const auto other = [&](const Sample& run) { return run.what == what && run.setup != setup; };
     int have = 0;
     for (const Sample& run : runs_) have += run.what == what && run.setup == setup ? 1 : 0;
+    if (have > 0) std::erase_if(runs_, other);
     for (int repetition = have + 1; repetition <= options_.repetitions; ++repetition) {
       if (TimeIsUp()) {
         Skip(what.Name(), "the time was up");

@@ -85,8 +85,8 @@ HopFailure CheckTargets(const View& view) {
                     header.timeline_offset == 0;
   if (none) {
     // Nothing is read or written there.
-  } else if (!IsAligned(header.dtb, 8) || !InArena(view.arena(), header.dtb, header.dtb_size) ||
-             header.dtb_size < 40) {
+  } else if (header.dtb == 0 || !IsAligned(header.dtb, 8) ||
+             !InArena(view.arena(), header.dtb, header.dtb_size) || header.dtb_size < 40) {
     return {FailureCode::kDeviceTree, header.dtb};
   }
   const bool early = (header.flags & kVerifyEarly) != 0;

@@ -198,7 +198,7 @@ std::expected<ControlAreaLayout, Error> BuildControlArea(const Hop& hop,
   header.header_crc32c = handoff::HeaderChecksum(view.header(), digest::DigestFeatures::Scalar());
   memcpy(block, &header, sizeof(header));
   HopFailure failure = handoff::CheckHeader(view, base + layout->handoff, {base, blob.size()},
-                                            {base + layout->stack, layout->handoff - layout->stack},
+                                            {base + layout->stack, relocator::kMinStackSize},
                                             digest::DigestFeatures::Scalar());
   if (failure.ok()) failure = handoff::CheckBody(view, digest::DigestFeatures::Scalar());
   if (!failure.ok()) {

@@ -91,6 +91,7 @@ TEST_F(ControlAreaTest, PatchesTheBlobAndPassesTheRelocatorsChecks) {
   memcpy(&header, memory_.data(), sizeof(header));
   EXPECT_EQ(header.parameters.handoff_offset, built->handoff);
   EXPECT_EQ(header.parameters.stack_offset, built->stack);
+  EXPECT_EQ(header.parameters.stack_size, relocator::kMinStackSize);
   EXPECT_EQ(header.parameters.last_words.uart_base, 0x900'0000U);
   EXPECT_EQ(header.parameters.last_words.check, LastWordsCheck(header.parameters.last_words));
   const handoff::View view(memory_.data() + built->handoff);

@@ -76,7 +76,7 @@ class FakeHop {
   HopFailure Run() {
     const Placement placement = {
         .blob = {PhysAddr{Address(kControl)}, 4096},
-        .stack = {PhysAddr{Address(kControl) + layout_.stack}, layout_.handoff - layout_.stack},
+        .stack = {PhysAddr{Address(kControl) + layout_.stack}, kMinStackSize},
         .handoff = PhysAddr{Address(kControl) + layout_.handoff}};
     HopFailure failure;
     switch (options_.machine.regime) {

@@ -141,6 +141,9 @@ void AddChecks(System& system, const State& state, report::Status& status) {
     AddReservedChecks(system, state, status);
   } else if (loaded.verified.empty()) {
     status.notes.emplace_back("loaded with --verify none: contents cannot be checked");
+    if (const auto tree = CheckTree(loaded, *arena); !tree) {
+      status.checks.push_back({"contents", false, Reason(tree.error())});
+    }
   } else {
     const auto contents = CheckContents(system, loaded, *arena);
     status.checks.push_back(

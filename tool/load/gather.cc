@@ -136,6 +136,7 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
 
 Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPlan& plan,
                             Loaded loaded, const plan::Hop& hop) {
+  session.ForgetCommitted();
   const auto commit = [&] {
     const auto control = BuildControl(hop, input.blob, plan.placed);
     if (!control) return Result<void>(Forward(control));

@@ -47,7 +47,12 @@ Result<Sound> MakeSound(system::System& system, Session& session, Planned planne
 // whether it could.
 bool TakeSome(system::System& system, uint64_t most);
 
-// Whether the payload still has the digests of the load. Errors: kArenaGone.
+// Whether a gathered payload's device tree names the initrd's place. A khop that died while it
+// planned anew may have told it another one, which without digests nobody else would notice.
+// Errors: kArenaGone.
+Result<void> CheckTree(const Loaded& loaded, const Arena& arena);
+
+// That, and whether the payload still has the digests of the load. Errors: kArenaGone.
 Result<void> CheckContents(system::System& system, const Loaded& loaded, const Arena& arena);
 
 // Whether the kernel still has an image. Errors: kForeignImage.

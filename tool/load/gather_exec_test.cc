@@ -225,6 +225,42 @@ TEST(GatherTest, WithoutAnotherPlaceExecRefuses) {
   }
 }
 
+// Nor is there one for the initrd beside the kernel, but for both far away.
+TEST(GatherTest, WhatIsInNobodysWayMovesToo) {
+  GatherMachine machine;
+  constexpr uint64_t kFar = uint64_t{64} << 30;
+  machine.system.SetFile("/proc/iomem",
+                         "40000000-41ffffff : System RAM\n  40000000-403fffff : Kernel code\n"
+                         "1000000000-1007ffffff : System RAM\n");
+  machine.system.SetFile("/boot/initrd", std::string(2'200'000, 'z'));
+  machine.system.base_pages.clear();
+  for (uint64_t i = 0; i < 1024; ++i) {
+    machine.system.base_pages.push_back(kFar + 16 * i * kTestPage);
+  }
+  const auto plan = machine.Load(machine.Options());
+  ASSERT_TRUE(plan) << plan.error().message;
+  ASSERT_LT(plan->entry, 0x42000000U);
+  const Ranges all = AllDestinations(*plan, kTestPage);
+  for (uint64_t page = 0x40000000; page < 0x42000000; page += 16 * kTestPage) {
+    if (!Touches(all, {PhysAddr{page}, kTestPage})) {
+      machine.system.page_flags[page] = uint64_t{1} << 7;
+    }
+  }
+  // Another block of 2 MiB than the kernel's, which would stay.
+  ASSERT_NE(FindSegment(*plan, "initrd").start >> 21, plan->entry >> 21);
+  machine.system.page_flags[FindSegment(*plan, "initrd").start + 270 * kTestPage] = uint64_t{1}
+                                                                                    << 7;
+  machine.system.NewProcess();
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  ASSERT_TRUE(done) << done.error().message;
+  machine.system.NewProcess();
+  const auto again = LoadedPlan(machine.system);
+  ASSERT_TRUE(again);
+  EXPECT_GE(again->entry, kFar);
+  EXPECT_GE(FindSegment(*again, "initrd").start, kFar);
+  ExpectHop(machine, *again);
+}
+
 // The new plan moves the initrd, so the tree is told; and then it cannot be loaded.
 TEST(GatherTest, APlanThatCannotBeLoadedLeavesTheTreeAlone) {
   for (const auto digest : {handoff::DigestKind::kNone, handoff::DigestKind::kSha256}) {
@@ -289,6 +325,8 @@ TEST(GatherTest, ATreeThatNamesAnotherPlaceIsRefused) {
   ASSERT_TRUE(machine.system.dead());
   Restore(machine, at_death);
   machine.system.page_flags.erase(foreign);
+  machine.system.NewProcess();
+  EXPECT_FALSE(report::Ready(*GetStatus(machine.system)));
   machine.system.NewProcess();
   const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
   ASSERT_FALSE(done);

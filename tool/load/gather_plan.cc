@@ -47,6 +47,10 @@ class Planner {
     for (size_t i = 0; i < kParts; ++i) {
       if (in_.keep[i]) at_[i] = in_.before[i];
     }
+    // In the hand-off address 0 is nothing, and Linux takes no device tree there.
+    const PhysRange zero{PhysAddr{0}, granule_};
+    for (Ranges* const ranges : {&owned_, &loose_, &allowed_})
+      *ranges = Without(*ranges, {&zero, 1});
   }
 
   Result<GatherPlan> Run() {

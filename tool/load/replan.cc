@@ -82,6 +82,11 @@ class Replanner {
     // What did not fit at the load is not tried again.
     in_.mmu = parsed->hop.mmu ? loaded_.mmu : MmuMode::kOff;
     auto plan = PlanAround(system_, plain_, in_, restless);
+    if (!plan && plan.error().code == ExitCode::kNoContiguousMemory) {
+      // What is in nobody's way may have to move all the same: kernel and initrd share a window.
+      in_.keep = {};
+      plan = PlanAround(system_, plain_, in_, restless);
+    }
     if (!plan) return Forward(plan);
     return Carry(*plan);
   }
@@ -274,10 +279,6 @@ bool TakeSome(System& system, uint64_t most) {
   return system.TakeMemory(AlignDown(std::min(available / 3, most), system.PageSize())).has_value();
 }
 
-namespace {
-
-// A khop that died while it planned anew may have told the tree where the initrd would have gone,
-// which without digests nobody else would notice.
 Result<void> CheckTree(const Loaded& loaded, const Arena& arena) {
   const auto& segments = loaded.plan.segments;
   const auto dtb = std::ranges::find(segments, std::string_view("dtb"), &report::Segment::name);
@@ -296,8 +297,6 @@ Result<void> CheckTree(const Loaded& loaded, const Arena& arena) {
   if (!told || !std::ranges::equal(*told, start)) return Gone("its device tree has changed");
   return {};
 }
-
-}  // namespace
 
 Result<void> CheckContents(System& system, const Loaded& loaded, const Arena& arena) {
   if (const auto told = CheckTree(loaded, arena); !told) return told;

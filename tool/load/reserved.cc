@@ -37,8 +37,9 @@ DeadEnd MakeDeadEnd(std::span<const std::byte> blob, const relocator::LastWords&
   header.parameters.last_words = words;
   header.parameters.last_words.check = relocator::LastWordsCheck(words);
   header.parameters.stack_offset = AlignUp(blob.size(), granule);
-  header.parameters.stack_size = AlignUp(relocator::kMinStackSize, granule);
-  header.parameters.handoff_offset = header.parameters.stack_offset + header.parameters.stack_size;
+  header.parameters.stack_size = relocator::kMinStackSize;
+  header.parameters.handoff_offset =
+      header.parameters.stack_offset + AlignUp(relocator::kMinStackSize, granule);
   memcpy(end.bytes.data(), &header, sizeof(header));
   end.size = header.parameters.handoff_offset + granule;
   return end;

@@ -267,7 +267,6 @@ Result<void> Session::CancelBuild() {
 }
 
 Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
-  committed_ = false;
   const int slot = loaded.arena.slot;
   loaded.control_crc32c =
       ControlCrc32c({reinterpret_cast<const char*>(control.bytes.data()), control.bytes.size()});
@@ -302,7 +301,6 @@ Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
 
 Result<void> Session::CommitHeld(Loaded loaded, const ControlArea& control,
                                  const std::function<Result<void>()>& hand_over) {
-  committed_ = false;
   const int file = state_.current ? 1 - state_.current->control_file : 0;
   loaded.control_file = file;
   loaded.control_crc32c =

@@ -52,9 +52,10 @@ class Session {
   Result<bool> UnloadCrash();
   // What a shutdown is to do at its end; nothing: as the configuration says.
   Result<void> SetDeparture(std::optional<Departure> departure);
-  // Whether the last Commit() got so far that the new image is loaded, even if it failed
-  // afterwards.
+  // Whether a Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
+  // What is said of that now is of the next one.
+  void ForgetCommitted() { committed_ = false; }
 
   // Unloads and gives everything back, with a damaged state too. Returns whether there was
   // anything.

@@ -38,7 +38,8 @@ struct Loaded {
   MmuMode mmu = MmuMode::kAuto;  // as asked for
   // Pages of unowned destinations that the running kernel took between the plan and the end of the
   // load: its copy of the control area and its page tables, which are of no use to anybody once the
-  // relocator runs, and what waits, free, on a list of a CPU's own.
+  // relocator runs, and what waits, free, on a list of a CPU's own. What of it has another flag by
+  // now, a slab's say, is in use all the same.
   std::vector<PhysRange> taken;
   // --mem-min and --mem-max.
   PhysRange bounds;
