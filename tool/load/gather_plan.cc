@@ -49,8 +49,9 @@ class Planner {
     }
     // In the hand-off address 0 is nothing, and Linux takes no device tree there.
     const PhysRange zero{PhysAddr{0}, granule_};
-    for (Ranges* const ranges : {&owned_, &loose_, &allowed_})
+    for (Ranges* const ranges : {&owned_, &loose_, &allowed_}) {
       *ranges = Without(*ranges, {&zero, 1});
+    }
   }
 
   Result<GatherPlan> Run() {
