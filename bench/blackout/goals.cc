@@ -169,9 +169,8 @@ class Checker {
       }
     }
     const std::string what =
-        "peak memory of a load, but for the route kernel: at most payload + 2 % + 8 MiB, beside "
-        "what "
-        "the running kernel takes for any image";
+        "peak memory of a load, but for the route kernel: at most payload + 2 % + 8 MiB, "
+        "beside what the running kernel takes for any image";
     if (where.empty()) {
       Unknown(what, "khop");
     } else {

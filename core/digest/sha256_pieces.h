@@ -17,13 +17,13 @@ struct Sha256Message {
   bool any = false;
 };
 
-struct NoMore {};
+struct NoMore {};  // messages that do not
 
 // Hashes what `next()` gives, a Sha256Message, until it gives none, and passes each digest to
 // `done(tag, digest)`, which returns whether to go on. Digests come in no particular order. A lane
 // whose message is done takes the next one, so that none waits for a longer one beside it.
-// A message may go on elsewhere: `more(tag)` gives what follows, and nothing at its end. All but
-// the last of it are whole blocks, and none but the first is at an odd address: multiples of 16.
+// A message may go on elsewhere: `more_of(tag)` gives what follows, and nothing at its end. All of
+// it but the last are whole blocks, and all but the first lie at multiples of 16.
 template <typename Next, typename Done, typename More = NoMore>
 bool Sha256OfEach(DigestFeatures features, Next next, Done done, More more_of = {}) {
   static_assert(kMaxSha256Lanes == 4);

@@ -83,6 +83,27 @@ TEST(Sha256, PiecesOfAnySize) {
   }
 }
 
+// That each of `messages`, which begins with `first(tag)` and goes on with `more`, is hashed once.
+template <typename Messages, typename First, typename... More>
+void ExpectDigests(DigestFeatures features, const Messages& messages, First first, More... more) {
+  size_t given = 0;
+  std::vector<int> seen(messages.size());
+  EXPECT_TRUE(Sha256OfEach(
+      features,
+      [&]() -> Sha256Message {
+        if (given == messages.size()) return {};
+        ++given;
+        return {first(given - 1), given - 1, true};
+      },
+      [&](uint64_t tag, const Sha256Digest& digest) {
+        ++seen[tag];
+        EXPECT_EQ(digest, OpenSslSha256(messages[tag]));
+        return true;
+      },
+      more...));
+  EXPECT_EQ(seen, std::vector<int>(messages.size(), 1));
+}
+
 // What the lanes do, whatever is behind them: every message is hashed once, with its own tag, in
 // any number and any mix of lengths and alignments.
 TEST(Sha256, ManyMessagesSideBySide) {
@@ -97,21 +118,7 @@ TEST(Sha256, ManyMessagesSideBySide) {
         messages.push_back(std::span(data).subspan(i % 2 == 0 ? offset / 64 * 64 : offset,
                                                    random() % (i % 3 == 0 ? 100 : 9000)));
       }
-      size_t given = 0;
-      std::vector<int> seen(count);
-      EXPECT_TRUE(Sha256OfEach(
-          features,
-          [&]() -> Sha256Message {
-            if (given == count) return {};
-            ++given;
-            return {messages[given - 1], given - 1, true};
-          },
-          [&](uint64_t tag, const Sha256Digest& digest) {
-            ++seen[tag];
-            EXPECT_EQ(digest, OpenSslSha256(messages[tag]));
-            return true;
-          }));
-      EXPECT_EQ(seen, std::vector<int>(count, 1));
+      ExpectDigests(features, messages, [&](uint64_t tag) { return messages[tag]; });
     }
   }
 }
@@ -135,22 +142,7 @@ TEST(Sha256, MessagesGoOnElsewhere) {
         rest[tag] = rest[tag].subspan(size);
         return chunk;
       };
-      size_t given = 0;
-      std::vector<int> seen(count);
-      EXPECT_TRUE(Sha256OfEach(
-          features,
-          [&]() -> Sha256Message {
-            if (given == count) return {};
-            ++given;
-            return {cut(given - 1), given - 1, true};
-          },
-          [&](uint64_t tag, const Sha256Digest& digest) {
-            ++seen[tag];
-            EXPECT_EQ(digest, OpenSslSha256(whole[tag]));
-            return true;
-          },
-          cut));
-      EXPECT_EQ(seen, std::vector<int>(count, 1));
+      ExpectDigests(features, whole, cut, cut);
     }
   }
 }

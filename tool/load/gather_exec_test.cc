@@ -35,6 +35,27 @@ void SetFlagsEverywhere(GatherMachine& machine, uint64_t flags) {
   }
 }
 
+constexpr uint64_t kSlab = uint64_t{1} << 7;
+
+// The kernel takes something from all memory below 4 GiB that `plan` does not name.
+void LeaveNoOtherPlace(GatherMachine& machine, const report::Plan& plan) {
+  const Ranges all = AllDestinations(plan, kTestPage);
+  for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
+    if (!Touches(all, {PhysAddr{page}, kTestPage})) machine.system.page_flags[page] = kSlab;
+  }
+}
+
+// By a new process; what it says.
+std::string ExpectRefusal(GatherMachine& machine, ExitCode code) {
+  machine.system.NewProcess();
+  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+  EXPECT_EQ(machine.system.reboots, 0);
+  EXPECT_FALSE(done);
+  if (done) return "";
+  EXPECT_EQ(done.error().code, code) << done.error().message;
+  return done.error().message;
+}
+
 // The first page of a part's place that is not khop's.
 uint64_t UnownedPage(const GatherMachine& machine, const report::Segment& part) {
   const auto held = machine.system.Held(kTestPage);
@@ -195,26 +216,17 @@ TEST(GatherTest, APageOnACpusListIsTakenFromThere) {
 // A driver's page has no flag either, and after a plan that could not be made it is looked at as
 // before.
 TEST(GatherTest, WithoutAnotherPlaceExecRefuses) {
-  for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {
+  for (const uint64_t flags : {uint64_t{0}, kSlab}) {
     GatherMachine machine(7, 500);
     const auto plan = machine.Load(machine.Options());
     ASSERT_TRUE(plan);
     const report::Segment kernel = FindSegment(*plan, "kernel");
-    const Ranges all = AllDestinations(*plan, kTestPage);
     const uint64_t foreign = UnownedPage(machine, kernel);
-    for (uint64_t page = 0x4000'0000; page < 0x4200'0000; page += 16 * kTestPage) {
-      if (!Touches(all, {PhysAddr{page}, kTestPage})) {
-        machine.system.page_flags[page] = uint64_t{1} << 7;
-      }
-    }
+    LeaveNoOtherPlace(machine, *plan);
     machine.system.page_flags[foreign] = flags;
     const int loads = machine.system.kexec_loads;
-    machine.system.NewProcess();
-    const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
-    ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code, ExitCode::kNoContiguousMemory);
-    EXPECT_NE(done.error().message.find("khop unload"), std::string::npos) << done.error().message;
-    EXPECT_EQ(machine.system.reboots, 0);
+    const std::string said = ExpectRefusal(machine, ExitCode::kNoContiguousMemory);
+    EXPECT_NE(said.find("khop unload"), std::string::npos) << said;
     EXPECT_EQ(machine.system.kexec_loads, loads);
     // Nothing is lost: it goes away, and what is loaded starts.
     machine.system.page_flags.erase(foreign);
@@ -240,16 +252,10 @@ TEST(GatherTest, WhatIsInNobodysWayMovesToo) {
   const auto plan = machine.Load(machine.Options());
   ASSERT_TRUE(plan) << plan.error().message;
   ASSERT_LT(plan->entry, 0x42000000U);
-  const Ranges all = AllDestinations(*plan, kTestPage);
-  for (uint64_t page = 0x40000000; page < 0x42000000; page += 16 * kTestPage) {
-    if (!Touches(all, {PhysAddr{page}, kTestPage})) {
-      machine.system.page_flags[page] = uint64_t{1} << 7;
-    }
-  }
+  LeaveNoOtherPlace(machine, *plan);
   // Another block of 2 MiB than the kernel's, which would stay.
   ASSERT_NE(FindSegment(*plan, "initrd").start >> 21, plan->entry >> 21);
-  machine.system.page_flags[FindSegment(*plan, "initrd").start + 270 * kTestPage] = uint64_t{1}
-                                                                                    << 7;
+  machine.system.page_flags[FindSegment(*plan, "initrd").start + 270 * kTestPage] = kSlab;
   machine.system.NewProcess();
   const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
   ASSERT_TRUE(done) << done.error().message;
@@ -273,7 +279,7 @@ TEST(GatherTest, APlanThatCannotBeLoadedLeavesTheTreeAlone) {
       ASSERT_TRUE(plan);
       const report::Segment initrd = FindSegment(*plan, "initrd");
       const uint64_t foreign = UnownedPage(machine, initrd);
-      machine.system.page_flags[foreign] = uint64_t{1} << 7;
+      machine.system.page_flags[foreign] = kSlab;
       machine.system.NewProcess();
       Memory at_death;
       machine.system.meanwhile = [&](std::string_view call) {
@@ -312,7 +318,7 @@ TEST(GatherTest, ATreeThatNamesAnotherPlaceIsRefused) {
   ASSERT_TRUE(plan);
   const report::Segment initrd = FindSegment(*plan, "initrd");
   const uint64_t foreign = UnownedPage(machine, initrd);
-  machine.system.page_flags[foreign] = uint64_t{1} << 7;
+  machine.system.page_flags[foreign] = kSlab;
   machine.system.NewProcess();
   Memory at_death;
   machine.system.on_rename = [&] {
@@ -327,11 +333,7 @@ TEST(GatherTest, ATreeThatNamesAnotherPlaceIsRefused) {
   machine.system.page_flags.erase(foreign);
   machine.system.NewProcess();
   EXPECT_FALSE(report::Ready(*GetStatus(machine.system)));
-  machine.system.NewProcess();
-  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().code, ExitCode::kArenaGone) << done.error().message;
-  EXPECT_EQ(machine.system.reboots, 0);
+  ExpectRefusal(machine, ExitCode::kArenaGone);
 }
 
 // What kexec_load took at the load may be somebody's by now.
@@ -348,12 +350,8 @@ TEST(GatherTest, PagesThatWereTakenAtTheLoadAreLookedAtAgain) {
     ASSERT_TRUE(session);
     ASSERT_FALSE(session->state().current->taken.empty());
   }
-  for (auto& [page, flags] : machine.system.page_flags) flags = uint64_t{1} << 7;
-  machine.system.NewProcess();
-  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().code, ExitCode::kNoContiguousMemory) << done.error().message;
-  EXPECT_EQ(machine.system.reboots, 0);
+  for (auto& [page, flags] : machine.system.page_flags) flags = kSlab;
+  ExpectRefusal(machine, ExitCode::kNoContiguousMemory);
 }
 
 // Parts that follow each other in one extent, of which only one finds another place.
@@ -412,17 +410,13 @@ TEST(GatherTest, ContentsThatChangedAreRefused) {
   for (const uint64_t page : machine.system.Held(kTestPage)) {
     machine.system.PhysicalBytes(page)[8] ^= std::byte{1};
   }
-  machine.system.NewProcess();
-  const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().code, ExitCode::kArenaGone);
-  EXPECT_EQ(machine.system.reboots, 0);
+  ExpectRefusal(machine, ExitCode::kArenaGone);
 }
 
 // While the files were read some of what was free went onto a CPU's own list, or to somebody: only
 // then khop plans anew.
 TEST(GatherTest, PagesOnTheirWayDoNotStopALoad) {
-  for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {
+  for (const uint64_t flags : {uint64_t{0}, kSlab}) {
     GatherMachine machine(7, 500);
     machine.system.on_rename = [&] {
       // All that remains to be done is to load it.
@@ -468,7 +462,7 @@ TEST(GatherTest, PagesOnTheirWayAfterTheHandOverDoNotEither) {
 
 // Once planned here and now, pages without a flag do not send khop looking again; others do.
 TEST(GatherTest, PagesOnTheirWayDoNotStopAnExec) {
-  for (const uint64_t flags : {uint64_t{0}, uint64_t{1} << 7}) {
+  for (const uint64_t flags : {uint64_t{0}, kSlab}) {
     GatherMachine machine(7, 500);
     const auto plan = machine.Load(machine.Options());
     ASSERT_TRUE(plan);

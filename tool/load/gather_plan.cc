@@ -45,9 +45,9 @@ class Planner {
     whole_ = file_;
     whole_[kKernel] = std::max(file_[kKernel], AlignUp(sizes.image_size, granule_));
     for (size_t i = 0; i < kParts; ++i) {
-      if (in_.keep[i]) at_[i] = in_.before[i];
+      if (in_.keep[i]) at_[i] = *in_.before[i];
     }
-    // In the hand-off address 0 is nothing, and Linux takes no device tree there.
+    // Address 0 is nothing, here and in the hand-off, and Linux takes no device tree there.
     const PhysRange zero{PhysAddr{0}, granule_};
     for (Ranges* const ranges : {&owned_, &loose_, &allowed_}) {
       *ranges = Without(*ranges, {&zero, 1});
@@ -65,7 +65,7 @@ class Planner {
     if (done) done = PickServicePages();
     if (!done) {
       for (size_t i = 0; i < kParts; ++i) {
-        if (!in_.keep[i]) at_[i].reset();
+        if (!in_.keep[i]) at_[i] = {};
       }
       done = PickServicePages();
       if (done) done = PlaceParts();
@@ -86,14 +86,12 @@ class Planner {
 
  private:
   const Ranges& Loose() const { return in_.filled.empty() ? owned_ : loose_; }
-  // Where there is no such part it is empty, at 0.
-  PhysAddr StartOf(size_t i) const { return at_[i].value_or(PhysAddr{}); }
-  PhysRange Whole(size_t i) const { return {StartOf(i), whole_[i]}; }
-  PhysRange File(size_t i) const { return {StartOf(i), file_[i]}; }
+  PhysRange Whole(size_t i) const { return {at_[i], whole_[i]}; }
+  PhysRange File(size_t i) const { return {at_[i], file_[i]}; }
   Ranges KeptOrPlaced() const {
     Ranges ranges;
     for (size_t i = 0; i < kParts; ++i) {
-      if (at_[i]) ranges.push_back(Whole(i));
+      if (at_[i].value != 0) ranges.push_back(Whole(i));
     }
     return Joined(std::move(ranges));
   }
@@ -179,7 +177,7 @@ class Planner {
       if (!in_.keep[i] || whole_[i] == 0) continue;
       // The other one has to come into a window with it.
       const plan::PlacementWindow window;
-      const PhysRange around{PhysAddr{AlignDown(StartOf(i).value, window.alignment)}, window.size};
+      const PhysRange around{PhysAddr{AlignDown(at_[i].value, window.alignment)}, window.size};
       allowed = InBoth(allowed, {&around, 1});
     }
     std::vector<uint64_t> sums(owned.size() + 1);
@@ -194,9 +192,9 @@ class Planner {
   // pages it takes away: until nothing changes.
   Result<void> LayOut(bool mmu) {
     const Ranges whole = KeptOrPlaced();
-    plan_.placed.image = StartOf(kKernel);
-    plan_.placed.initrd = StartOf(kInitrd);
-    plan_.placed.dtb = StartOf(kDtb);
+    plan_.placed.image = at_[kKernel];
+    plan_.placed.initrd = at_[kInitrd];
+    plan_.placed.dtb = at_[kDtb];
     plan_.placed.mmu = mmu;
     plan_.placed.control = {};
     for (int round = 0; round < 8; ++round) {
@@ -243,7 +241,7 @@ class Planner {
     // The kernel clears its BSS with caches on, but runs on a stack and page tables in the same
     // memory before that, with caches off: lines that a process left dirty there must not come back
     // over them. In khop's own pages there are none; the others are moved to, from one zero page.
-    const PhysRange bss{StartOf(kKernel) + file_[kKernel], whole_[kKernel] - file_[kKernel]};
+    const PhysRange bss{at_[kKernel] + file_[kKernel], whole_[kKernel] - file_[kKernel]};
     const Ranges foreign = Without({&bss, 1}, in_.owned);
     for (const PhysRange& range : foreign) {
       for (uint64_t at = 0; at < range.size; at += granule_) {
@@ -308,7 +306,7 @@ class Planner {
         if (!in_.before[i] || !PhysRange{*in_.before[i], file_[i]}.Contains(piece.destination)) {
           continue;
         }
-        moved.destination = StartOf(i) + (piece.destination - *in_.before[i]);
+        moved.destination = at_[i] + (piece.destination - *in_.before[i]);
         break;
       }
       plan_.pieces.push_back(moved);
@@ -374,7 +372,7 @@ class Planner {
   Ranges allowed_;
   std::array<uint64_t, kParts> file_;
   std::array<uint64_t, kParts> whole_;
-  std::array<std::optional<PhysAddr>, kParts> at_;
+  std::array<PhysAddr, kParts> at_ = {};  // 0: it has no place yet
   GatherPlan plan_;
 };
 

@@ -288,13 +288,10 @@ Result<void> CheckTree(const Loaded& loaded, const Arena& arena) {
   std::vector<std::byte> bytes(dtb->size);
   ReadFrom(arena, PhysAddr{dtb->start}, bytes);
   const auto tree = devicetree::Tree::Parse(bytes, "the loaded device tree");
-  const auto chosen = tree ? tree->FindNode("/chosen") : std::nullopt;
-  const auto told = chosen ? tree->Find(*chosen, "linux,initrd-start") : std::nullopt;
-  std::array<std::byte, sizeof(uint64_t)> start;
-  for (size_t i = 0; i < start.size(); ++i) {
-    start[i] = std::byte(initrd->start >> (8 * (start.size() - 1 - i)));
+  const auto told = tree ? devicetree::ReadInitrd(*tree) : std::nullopt;
+  if (told != PhysRange{PhysAddr{initrd->start}, initrd->size}) {
+    return Gone("its device tree has changed");
   }
-  if (!told || !std::ranges::equal(*told, start)) return Gone("its device tree has changed");
   return {};
 }
 

@@ -54,7 +54,7 @@ class Session {
   Result<void> SetDeparture(std::optional<Departure> departure);
   // Whether a Commit() got so far that the new image is loaded, even if it failed afterwards.
   bool committed() const { return committed_; }
-  // What is said of that now is of the next one.
+  // A new attempt: committed() is of the next Commit().
   void ForgetCommitted() { committed_ = false; }
 
   // Unloads and gives everything back, with a damaged state too. Returns whether there was
