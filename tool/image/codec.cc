@@ -8,7 +8,8 @@
 namespace khop::image {
 namespace {
 
-constexpr size_t kInputBuffer = size_t{128} << 10;
+// At a time: so that a cache holds it beside what comes of it.
+constexpr size_t kMaxView = size_t{256} << 10;
 
 // Bytes as they are.
 class Plain : public Decoder {
@@ -77,22 +78,13 @@ std::optional<Codec> CodecOf(Format format) {
 }
 
 PackedInput::PackedInput(Source& source, Slice slice, std::string name, uint64_t tail)
-    : source_(&source), slice_(slice), name_(std::move(name)), tail_(tail), buffer_(kInputBuffer) {}
+    : source_(&source), slice_(slice), name_(std::move(name)), tail_(tail), left_(slice.size) {}
 
-Result<std::span<const std::byte>> PackedInput::Peek() {
-  if (begin_ == end_ && left() != 0) {
-    const auto size = static_cast<size_t>(std::min<uint64_t>(buffer_.size(), left()));
-    const auto got = source_->ReadAt(std::span(buffer_).first(size), slice_.offset + used_);
-    if (!got) return Forward(got);
-    begin_ = 0;
-    end_ = std::min(*got, size);
-  }
-  return std::span<const std::byte>(buffer_).subspan(begin_, end_ - begin_);
-}
-
-void PackedInput::Use(size_t bytes) {
-  begin_ += bytes;
-  used_ += bytes;
+Result<void> PackedInput::Refill() {
+  const auto view = source_->View(slice_.end() - left_, std::min<uint64_t>(left_, kMaxView));
+  if (!view) return Forward(view);
+  view_ = *view;
+  return {};
 }
 
 Result<void> PackedInput::Take(std::span<std::byte> out) {

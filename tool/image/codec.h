@@ -35,24 +35,32 @@ class PackedInput {
   PackedInput(Source& source, Slice slice, std::string name, uint64_t tail);
 
   // What has been read and not used; reads more if there is none. Empty at the end.
-  Result<std::span<const std::byte>> Peek();
-  void Use(size_t bytes);
+  Result<std::span<const std::byte>> Peek() {
+    if (view_.empty() && left_ != 0) {
+      if (const auto refilled = Refill(); !refilled) return Forward(refilled);
+    }
+    return view_;
+  }
+  void Use(size_t bytes) {
+    view_ = view_.subspan(bytes);
+    left_ -= bytes;
+  }
   // Exactly so many bytes. Errors: kTruncated.
   Result<void> Take(std::span<std::byte> out);
   // Bytes that are not used yet.
-  uint64_t left() const { return slice_.size - used_; }
+  uint64_t left() const { return left_; }
   uint64_t tail() const { return tail_; }
   const std::string& name() const { return name_; }
 
  private:
+  Result<void> Refill();
+
   Source* source_;
   Slice slice_;
   std::string name_;
   uint64_t tail_;
-  uint64_t used_ = 0;
-  std::vector<std::byte> buffer_;
-  size_t begin_ = 0;
-  size_t end_ = 0;
+  uint64_t left_;
+  std::span<const std::byte> view_;
 };
 
 class Decoder {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The legacy lz4 frame, which `lz4 -l` and the kernel's build make: a magic number and blocks of at
 // most 8 MiB unpacked, each behind its packed size (LZ4 Frame Format 1.6, "Legacy frame"; LZ4 Block
-// Format). The library wants a block whole in memory, packed and unpacked; this goes byte by byte
-// with a window of 64 KiB.
+// Format). The library wants a block whole in memory, packed and unpacked, which is more than a
+// load may take beside its payload; this has the last 64 KiB of what it gave.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -19,6 +19,8 @@ constexpr uint32_t kMaxBlock = uint32_t{8} << 20;                  // unpacked
 constexpr uint32_t kMaxPacked = kMaxBlock + kMaxBlock / 255 + 16;  // when nothing can be packed
 constexpr size_t kWindow = size_t{64} << 10;
 constexpr uint32_t kMinMatch = 4;
+constexpr uint32_t kMoreFollows = 15;  // the length in a token: other bytes add to it
+constexpr size_t kShort = 16;          // copied at once, whether it is all needed or not
 
 class Lz4Legacy : public Decoder {
  public:
@@ -38,13 +40,20 @@ class Lz4Legacy : public Decoder {
         if (!copied) return Forward(copied);
         done += *copied;
       } else if (match_ != 0) {
-        done += CopyMatch(out.subspan(done));
+        done += CopyMatch(out, done);
+      } else if (need_match_) {
+        if (const auto next = NextMatch(); !next) return Forward(next);
       } else if (packed_ == 0) {
         if (const auto next = NextBlock(); !next) return Forward(next);
-      } else if (const auto next = need_match_ ? NextMatch() : NextSequence(); !next) {
-        return Forward(next);
+      } else {
+        const auto some = input_.Peek();
+        if (!some) return Forward(some);
+        done += CopySequences(some->first(std::min<size_t>(some->size(), packed_)), out, done);
+        if (packed_ == 0) continue;
+        if (const auto next = NextSequence(); !next) return Forward(next);
       }
     }
+    Remember(out.first(done));
     return done;
   }
 
@@ -58,14 +67,15 @@ class Lz4Legacy : public Decoder {
   // A byte of the block.
   Result<uint32_t> TakeByte() {
     if (packed_ == 0) return Damaged(input_, Codec::kLz4Legacy, "a block ends within a sequence");
-    std::array<std::byte, 1> byte = {};
-    if (const auto taken = input_.Take(byte); !taken) return Forward(taken);
+    const auto some = input_.Peek();
+    if (!some) return Forward(some);
+    if (some->empty()) return CutShort(input_, Codec::kLz4Legacy);
+    input_.Use(1);
     --packed_;
-    return std::to_integer<uint32_t>(byte[0]);
+    return std::to_integer<uint32_t>(some->front());
   }
 
   Result<void> NextBlock() {
-    if (need_match_) return Damaged(input_, Codec::kLz4Legacy, "a block ends within a sequence");
     in_block_ = 0;
     if (input_.left() <= input_.tail()) {
       done_ = true;
@@ -90,7 +100,7 @@ class Lz4Legacy : public Decoder {
   // A length of 4 bits, and of more bytes as long as they are 255.
   Result<uint32_t> TakeLength(uint32_t nibble) {
     uint32_t length = nibble;
-    for (uint32_t byte = 255; nibble == 15 && byte == 255;) {
+    for (uint32_t byte = 255; nibble == kMoreFollows && byte == 255;) {
       const auto taken = TakeByte();
       if (!taken) return taken;
       byte = *taken;
@@ -142,28 +152,100 @@ class Lz4Legacy : public Decoder {
     if (some->empty()) return CutShort(input_, Codec::kLz4Legacy);
     const size_t size = std::min({size_t{literals_}, out.size(), some->size()});
     memcpy(out.data(), some->data(), size);
-    for (size_t i = 0; i < size; ++i) Remember((*some)[i]);
     input_.Use(size);
     literals_ -= static_cast<uint32_t>(size);
     packed_ -= static_cast<uint32_t>(size);
     return size;
   }
 
-  size_t CopyMatch(std::span<std::byte> out) {
-    const size_t size = std::min(size_t{match_}, out.size());
-    for (size_t i = 0; i < size; ++i) {
-      out[i] = window_[(at_ - distance_) % kWindow];
-      Remember(out[i]);
+  // To `done` in `out`, which has what was given before, as window_ has what was before that.
+  size_t CopyMatch(std::span<std::byte> out, size_t done) {
+    std::byte* const to = out.data() + done;
+    size_t size = std::min(size_t{match_}, out.size() - done);
+    if (distance_ > done) {
+      const size_t back = distance_ - done;
+      size = std::min(size, back);
+      memcpy(to, window_.data() + window_.size() - back, size);
+    } else {
+      CopyWithin(to, distance_, size);
     }
     match_ -= static_cast<uint32_t>(size);
     return size;
   }
 
-  void Remember(std::byte byte) { window_[at_++ % kWindow] = byte; }
+  // A match that reaches into itself is the source of more.
+  static void CopyWithin(std::byte* to, size_t distance, size_t size) {
+    size_t copied = std::min(size, distance);
+    memcpy(to, to - distance, copied);
+    for (size_t some = 0; copied < size; copied += some) {
+      some = std::min(size - copied, copied);
+      memcpy(to + copied, to, some);
+    }
+  }
+
+  // Nearly all of a block: sequences that are in view as a whole, and whose matches are in `out`.
+  // Stops at the first that is not so, or makes no sense, for the functions above. Short ones,
+  // which most are, are copied as kShort bytes, as there is room for more.
+  size_t CopySequences(std::span<const std::byte> in, std::span<std::byte> out, size_t done) {
+    const size_t begin = done;
+    const size_t end = std::min(out.size(), done + kMaxBlock - in_block_);
+    const size_t block = done - std::min<size_t>(done, in_block_);  // where it begins in `out`
+    size_t used = 0;
+    while (in.size() - used > kShort + 1) {
+      const auto token = std::to_integer<uint32_t>(in[used]);
+      size_t at = used + 1;
+      size_t literals = token >> 4;
+      if (literals == kMoreFollows && !AddToLength(in, at, literals)) break;
+      if (in.size() - at < std::max(literals, kShort) + 2) break;
+      const std::byte* const from = in.data() + at;
+      at += literals + 2;
+      const size_t distance = std::to_integer<size_t>(from[literals]) |
+                              std::to_integer<size_t>(from[literals + 1]) << 8;
+      size_t match = token & 15;
+      if (match == kMoreFollows && !AddToLength(in, at, match)) break;
+      match += kMinMatch;
+      if (end - done < literals + match + 2 * kShort || distance == 0 ||
+          distance > done - block + literals) {
+        break;
+      }
+      std::byte* const to = out.data() + done + literals;
+      if (literals <= kShort) {
+        memcpy(out.data() + done, from, kShort);
+      } else {
+        memcpy(out.data() + done, from, literals);
+      }
+      if (match <= kShort && distance >= kShort) {
+        memcpy(to, to - distance, kShort);
+      } else {
+        CopyWithin(to, distance, match);
+      }
+      done += literals + match;
+      used = at;
+    }
+    input_.Use(used);
+    packed_ -= static_cast<uint32_t>(used);
+    in_block_ += static_cast<uint32_t>(done - begin);
+    return done - begin;
+  }
+
+  // As TakeLength(), of what is in view.
+  static bool AddToLength(std::span<const std::byte> in, size_t& at, size_t& length) {
+    for (size_t byte = 255; byte == 255; length += byte) {
+      if (at == in.size()) return false;
+      byte = std::to_integer<size_t>(in[at++]);
+    }
+    return true;
+  }
+
+  void Remember(std::span<const std::byte> given) {
+    const auto last = given.last(std::min(given.size(), kWindow));
+    const size_t kept = kWindow - last.size();
+    memmove(window_.data(), window_.data() + last.size(), kept);
+    memcpy(window_.data() + kept, last.data(), last.size());
+  }
 
   PackedInput input_;
   std::vector<std::byte> window_;
-  size_t at_ = 0;          // where the next byte goes, modulo kWindow
   uint32_t packed_ = 0;    // left of the block
   uint32_t in_block_ = 0;  // unpacked, what is on its way included
   uint32_t literals_ = 0;  // to copy

@@ -18,11 +18,11 @@
 namespace khop::image {
 namespace {
 
-// What both have: room for input, and two for output, so that one can be filled while the parent
-// looks at the other.
-constexpr size_t kInputRoom = size_t{1} << 20;
-constexpr size_t kOutputRoom = size_t{512} << 10;
-constexpr size_t kShared = kInputRoom + 2 * kOutputRoom;
+// What both have: room for what the child copies, for what it views, and two for output, so that
+// one can be filled while the parent looks at the other.
+constexpr size_t kRoom = size_t{512} << 10;
+enum : uint64_t { kCopied = 0, kViewed = kRoom, kOutput = 2 * kRoom, kOtherOutput = 3 * kRoom };
+constexpr size_t kShared = 4 * kRoom;
 constexpr size_t kMaxMessage = 2048;
 
 enum class Kind : uint32_t { kRead, kGive, kDone, kFailed };
@@ -30,7 +30,7 @@ enum class Kind : uint32_t { kRead, kGive, kDone, kFailed };
 // A request of the child's, or the answer to one, of the same kind.
 struct Message {
   Kind kind = Kind::kDone;
-  uint32_t code = 0;    // kFailed: an ExitCode
+  uint32_t code = 0;    // kFailed: an ExitCode; kRead: not 0 if it is to be viewed
   uint64_t offset = 0;  // kRead: in the input; kGive, kFailed: in what both have
   uint64_t size = 0;
 };
@@ -70,20 +70,25 @@ class ChildChannel final : public Channel {
   Result<size_t> ReadAt(std::span<std::byte> out, uint64_t offset) override {
     size_t done = 0;
     while (done < out.size()) {
-      const size_t size = std::min(out.size() - done, kInputRoom);
-      Ask({.kind = Kind::kRead, .code = 0, .offset = offset + done, .size = size});
-      const Message answer = AnswerTo(Kind::kRead);
-      if (answer.size > size) return Fail(ExitCode::kFileUnreadable, "input", "it cannot be read");
-      memcpy(out.data() + done, shared_, answer.size);
-      done += answer.size;
-      if (answer.size < size) break;
+      const size_t size = std::min(out.size() - done, kRoom);
+      const auto got = Request(offset + done, size, false);
+      if (!got) return got;
+      memcpy(out.data() + done, shared_ + kCopied, *got);
+      done += *got;
+      if (*got < size) break;
     }
     return done;
   }
 
+  Result<std::span<const std::byte>> View(uint64_t offset, uint64_t size) override {
+    const auto got = Request(offset, std::min<uint64_t>(size, kRoom), true);
+    if (!got) return Forward(got);
+    return std::span<const std::byte>(shared_ + kViewed, *got);
+  }
+
   std::span<std::byte> Room() override {
     while (given_ == 2) (void)AnswerTo(Kind::kGive);
-    return {shared_ + next_, kOutputRoom};
+    return {shared_ + next_, kRoom};
   }
 
   Result<void> Give(std::span<const std::byte> bytes) override {
@@ -93,7 +98,7 @@ class ChildChannel final : public Channel {
       if (bytes.data() != room.data()) memcpy(room.data(), bytes.data(), size);
       Ask({.kind = Kind::kGive, .code = 0, .offset = next_, .size = size});
       ++given_;
-      next_ = next_ == kInputRoom ? kInputRoom + kOutputRoom : kInputRoom;
+      next_ = next_ == kOutput ? kOtherOutput : kOutput;
       bytes = bytes.subspan(size);
     }
     return {};
@@ -115,6 +120,14 @@ class ChildChannel final : public Channel {
   }
 
  private:
+  // How many bytes there are now.
+  Result<size_t> Request(uint64_t offset, size_t size, bool view) {
+    Ask({.kind = Kind::kRead, .code = view ? 1U : 0U, .offset = offset, .size = size});
+    const Message answer = AnswerTo(Kind::kRead);
+    if (answer.size > size) return Fail(ExitCode::kFileUnreadable, "input", "it cannot be read");
+    return static_cast<size_t>(answer.size);
+  }
+
   void Ask(const Message& message) {
     if (!Send(socket_, message)) _exit(1);  // the parent is gone
   }
@@ -132,8 +145,8 @@ class ChildChannel final : public Channel {
   int socket_;
   std::byte* shared_;
   uint64_t size_;
-  uint64_t next_ = kInputRoom;  // where in shared_ the next output goes
-  int given_ = 0;               // and not known to be taken: 2 at most
+  uint64_t next_ = kOutput;  // where in shared_ the next output goes
+  int given_ = 0;            // and not known to be taken: 2 at most
 };
 
 [[noreturn]] void RunChild(int socket, std::byte* shared, uint64_t size, const Work& work) {
@@ -215,9 +228,10 @@ std::unexpected<Failure> Sandbox::Died() {
   return Fail(ExitCode::kUnpackerDied, name_, why, "the file is damaged, or made to do harm");
 }
 
-Result<void> Sandbox::Serve(uint64_t offset, uint64_t size) {
-  const auto got =
-      input_({shared_, static_cast<size_t>(std::min<uint64_t>(size, kInputRoom))}, offset);
+Result<void> Sandbox::Serve(uint64_t offset, uint64_t size, bool view) {
+  const auto got = input_(
+      {shared_ + (view ? kViewed : kCopied), static_cast<size_t>(std::min<uint64_t>(size, kRoom))},
+      offset);
   if (!got) return Forward(got);
   if (!Answer(socket_, {.kind = Kind::kRead, .code = 0, .offset = 0, .size = *got})) return Died();
   return {};
@@ -238,13 +252,13 @@ Result<std::span<const std::byte>> Sandbox::Next() {
     if (!Receive(socket_, message)) return Died();
     switch (message.kind) {
       case Kind::kRead:
-        if (const auto served = Serve(message.offset, message.size); !served) {
+        if (const auto served = Serve(message.offset, message.size, message.code != 0); !served) {
           return Forward(served);
         }
         break;
       case Kind::kGive:
         given_ = true;
-        return Output(message.offset, std::min<uint64_t>(message.size, kOutputRoom));
+        return Output(message.offset, std::min<uint64_t>(message.size, kRoom));
       case Kind::kDone:
         return std::span<const std::byte>();
       case Kind::kFailed:

@@ -48,7 +48,7 @@ class Sandbox {
 
  private:
   Sandbox() = default;
-  Result<void> Serve(uint64_t offset, uint64_t size);
+  Result<void> Serve(uint64_t offset, uint64_t size, bool view);
   // A stretch of what both have, whatever the child says of it.
   std::span<const std::byte> Output(uint64_t offset, uint64_t size) const;
   std::unexpected<Failure> Died();

@@ -70,6 +70,30 @@ TEST(Sandbox, BytesGoThroughIt) {
   EXPECT_TRUE(end->empty());
 }
 
+TEST(Sandbox, AViewLastsUntilTheNext) {
+  auto sandbox = StartIn(
+      [](Channel& channel) -> Result<void> {
+        const auto view = channel.View(1, 2);
+        if (!view) return Forward(view);
+        std::array<std::byte, 4> bytes = {};
+        if (const auto got = channel.ReadAt(bytes, 0); !got) return Forward(got);
+        if (auto given = channel.Give(*view); !given) return given;
+        const auto last = channel.View(3, 1 << 20);
+        if (!last) return Forward(last);
+        const auto beyond = channel.View(4, 1);
+        if (!beyond || !beyond->empty() || last->size() != 1) return channel.Give(bytes);
+        return {};
+      },
+      "abcd");
+  ASSERT_TRUE(sandbox);
+  const auto some = sandbox->Next();
+  ASSERT_TRUE(some) << some.error().message;
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(some->data()), some->size()), "bc");
+  const auto end = sandbox->Next();
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->empty());
+}
+
 // So that copying and digesting what is unpacked costs no time of its own.
 TEST(Sandbox, WorksAheadOfItsReader) {
   void* const shared = mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,

@@ -27,6 +27,9 @@ class Source {
   virtual uint64_t size() const = 0;
   // Fills `out` from `offset` on; fewer bytes only at the end.
   virtual Result<size_t> ReadAt(std::span<std::byte> out, uint64_t offset) = 0;
+  // Bytes from `offset` on where they are, until the next View(): as many of `size` as there is
+  // room for, none only at the end.
+  virtual Result<std::span<const std::byte>> View(uint64_t offset, uint64_t size) = 0;
 
   // Up to `limit` bytes of a slice; all of it if it is shorter. Fewer only if the file is.
   Result<std::vector<std::byte>> Read(Slice slice, size_t limit);
@@ -50,6 +53,10 @@ class MemorySource : public Source {
     const size_t size = std::min(out.size(), from.size());
     if (size != 0) memcpy(out.data(), from.data(), size);
     return size;
+  }
+  Result<std::span<const std::byte>> View(uint64_t offset, uint64_t size) override {
+    const auto at = static_cast<size_t>(std::min<uint64_t>(offset, bytes_.size()));
+    return bytes_.subspan(at, static_cast<size_t>(std::min<uint64_t>(size, bytes_.size() - at)));
   }
 
  private:
