@@ -111,7 +111,7 @@ TEST(Lz4Legacy, WhatASequenceMayNotBe) {
       {then({2 << 4, 'b', 'b', 3, 0}), "a distance"},  // in the block before
       {then({2 << 4, 'b', 'b', 0, 0}), "a distance"},
       {then({0 << 4, 1, 0}), "a distance"},
-      {{2 << 4, 'b', 'b', 2, 0}, ""},  // as the library takes it not, but nothing is lost
+      {{2 << 4, 'b', 'b', 2, 0}, ""},  // the library refuses it; nothing is lost
       {{3 << 4, 'b', 'b'}, "a length"},
       {{15 << 4, 255}, "a block ends within a sequence"},
       {{2 << 4, 'b', 'b', 2}, "a block ends within a sequence"},

@@ -191,7 +191,7 @@ class Lz4Legacy : public Decoder {
     const size_t end = std::min(out.size(), done + kMaxBlock - in_block_);
     const size_t block = done - std::min<size_t>(done, in_block_);  // where it begins in `out`
     size_t used = 0;
-    while (in.size() - used > kShort + 1) {
+    while (used != in.size()) {
       const auto token = std::to_integer<uint32_t>(in[used]);
       size_t at = used + 1;
       size_t literals = token >> 4;
