@@ -98,6 +98,11 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
   const uint64_t span = plain.empty() ? 0 : plain.back().end() - plain.front().start;
   const uint64_t most = large ? kWindow : span;
   Ranges low = QuietLowMemory(plain, input);
+  const auto keep = input.keep;
+  // What an initrd that has to move gains there pays for moving a kernel, too, if that is small.
+  if (!low.empty() && !keep[kInitrdPart] && input.sizes.image_size < input.sizes.initrd_size / 4) {
+    input.keep[kKernelPart] = false;
+  }
   for (uint64_t size = AlignUp(4 * TotalSize(input.owned) + 1, kGiB);;) {
     const bool last = size >= most;
     const PhysRange window = WindowAround(input.owned, std::min(size, most));
@@ -121,6 +126,7 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
       }
       // One part alone gains nothing there, and all other memory may be too far away from it.
       low.clear();
+      input.keep = keep;
       continue;
     }
     if (fits) return plan;

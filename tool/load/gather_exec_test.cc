@@ -35,8 +35,6 @@ void SetFlagsEverywhere(GatherMachine& machine, uint64_t flags) {
   }
 }
 
-constexpr uint64_t kSlab = uint64_t{1} << 7;
-
 // The kernel takes something from all memory below 4 GiB that `plan` does not name.
 void LeaveNoOtherPlace(GatherMachine& machine, const report::Plan& plan) {
   const Ranges all = AllDestinations(plan, kTestPage);

@@ -13,6 +13,7 @@
 namespace khop::load {
 
 inline constexpr uint64_t kTestPage = 4096;
+inline constexpr uint64_t kSlab = uint64_t{1} << 7;  // in page_flags: the kernel's
 inline constexpr uint64_t kTestImageSize = 300'000;
 inline constexpr uint64_t kTestImageMemory = 420'000;
 

@@ -16,10 +16,6 @@ namespace {
 using plan::Piece;
 using system::kHugePageSize;
 
-constexpr size_t kKernel = 0;
-constexpr size_t kInitrd = 1;
-constexpr size_t kDtb = 2;
-constexpr size_t kParts = 3;
 constexpr std::array<std::string_view, kParts> kNames = {"the kernel", "the initrd",
                                                          "the device tree"};
 
@@ -43,7 +39,7 @@ class Planner {
     file_ = {AlignUp(input.kernel_bytes, granule_), AlignUp(sizes.initrd_size, granule_),
              AlignUp(sizes.dtb_size, granule_)};
     whole_ = file_;
-    whole_[kKernel] = std::max(file_[kKernel], AlignUp(sizes.image_size, granule_));
+    whole_[kKernelPart] = std::max(file_[kKernelPart], AlignUp(sizes.image_size, granule_));
     for (size_t i = 0; i < kParts; ++i) {
       if (in_.keep[i]) at_[i] = *in_.before[i];
     }
@@ -129,22 +125,24 @@ class Planner {
   }
 
   Result<void> PlaceParts() {
-    std::array<size_t, kParts> order = {kKernel, kInitrd, kDtb};
+    std::array<size_t, kParts> order = {kKernelPart, kInitrdPart, kDtbPart};
     std::ranges::sort(order, [&](size_t a, size_t b) { return whole_[a] > whole_[b]; });
     std::vector<plan::Item> items;
     std::vector<size_t> parts;
     for (const size_t i : order) {
       if (whole_[i] == 0 || in_.keep[i]) continue;
+      // Of what is filled nothing will be in place elsewhere.
+      const uint64_t little = in_.filled.empty() ? whole_[i] / 8 : whole_[i];
       plan::Item item{.size = whole_[i],
                       .alignment = granule_,
-                      .negligible = in_.prefer_low ? whole_[i] / 8 : 0,
-                      .windowed = i != kDtb};
-      if (i == kKernel) {
+                      .negligible = in_.prefer_low ? little : 0,
+                      .windowed = i != kDtbPart};
+      if (i == kKernelPart) {
         item.alignment = kHugePageSize;
         item.offset = in_.sizes.text_offset % kHugePageSize;
-      } else if (i == kInitrd && whole_[i] >= kHugePageSize) {
+      } else if (i == kInitrdPart && whole_[i] >= kHugePageSize) {
         item.alignment = kHugePageSize;  // so that blocks map it
-      } else if (i == kDtb) {
+      } else if (i == kDtbPart) {
         item.boundary = kHugePageSize;  // booting.rst
       }
       items.push_back(item);
@@ -155,7 +153,7 @@ class Planner {
     if (failed) {
       // The initrd can do with less.
       for (size_t i = 0; i < items.size(); ++i) {
-        if (parts[i] == kInitrd) items[i].alignment = granule_;
+        if (parts[i] == kInitrdPart) items[i].alignment = granule_;
       }
       failed = Place(items, parts);
     }
@@ -173,7 +171,7 @@ class Planner {
     const Ranges kept = KeptOrPlaced();
     Ranges allowed = Without(allowed_, kept);
     const Ranges owned = Without(owned_, kept);
-    for (const size_t i : {kKernel, kInitrd}) {
+    for (const size_t i : {kKernelPart, kInitrdPart}) {
       if (!in_.keep[i] || whole_[i] == 0) continue;
       // The other one has to come into a window with it.
       const plan::PlacementWindow window;
@@ -192,9 +190,9 @@ class Planner {
   // pages it takes away: until nothing changes.
   Result<void> LayOut(bool mmu) {
     const Ranges whole = KeptOrPlaced();
-    plan_.placed.image = at_[kKernel];
-    plan_.placed.initrd = at_[kInitrd];
-    plan_.placed.dtb = at_[kDtb];
+    plan_.placed.image = at_[kKernelPart];
+    plan_.placed.initrd = at_[kInitrdPart];
+    plan_.placed.dtb = at_[kDtbPart];
     plan_.placed.mmu = mmu;
     plan_.placed.control = {};
     for (int round = 0; round < 8; ++round) {
@@ -241,7 +239,8 @@ class Planner {
     // The kernel clears its BSS with caches on, but runs on a stack and page tables in the same
     // memory before that, with caches off: lines that a process left dirty there must not come back
     // over them. In khop's own pages there are none; the others are moved to, from one zero page.
-    const PhysRange bss{at_[kKernel] + file_[kKernel], whole_[kKernel] - file_[kKernel]};
+    const PhysRange bss{at_[kKernelPart] + file_[kKernelPart],
+                        whole_[kKernelPart] - file_[kKernelPart]};
     const Ranges foreign = Without({&bss, 1}, in_.owned);
     for (const PhysRange& range : foreign) {
       for (uint64_t at = 0; at < range.size; at += granule_) {
@@ -251,8 +250,9 @@ class Planner {
     }
     if (in_.filled.empty()) std::ranges::sort(plan_.order, {}, &Piece::destination);
     // Only what is written, verified or entered: nothing else is mapped.
-    Ranges arena = {File(kKernel), File(kInitrd), File(kDtb), PageAt(plan_.placed.stamp, granule_)};
-    if (!foreign.empty()) arena[0] = Whole(kKernel);
+    Ranges arena = {File(kKernelPart), File(kInitrdPart), File(kDtbPart),
+                    PageAt(plan_.placed.stamp, granule_)};
+    if (!foreign.empty()) arena[0] = Whole(kKernelPart);
     // Within a piece, as pieces that continue each other are one.
     const auto circles = [&](const Piece& piece) {
       return PhysRange{piece.destination, piece.size}.Contains(plan_.spare);
@@ -264,7 +264,7 @@ class Planner {
 
   // At a load: pages are filled with what is best for them.
   Result<void> Assign() {
-    const Ranges destinations = Joined({File(kKernel), File(kInitrd), File(kDtb)});
+    const Ranges destinations = Joined({File(kKernelPart), File(kInitrdPart), File(kDtbPart)});
     Ranges spare = Without(Loose(), destinations);
     if (!plan_.placed.control.empty()) spare = Without(spare, {&plan_.placed.control, 1});
     const Ranges in_place = InBoth(owned_, destinations);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,6 +24,12 @@ namespace khop::load {
 // kernel's BSS, and one through which moves can go round in circles.
 inline constexpr uint64_t kServicePages = 3;
 
+// The payload's parts, by number.
+inline constexpr size_t kKernelPart = 0;
+inline constexpr size_t kInitrdPart = 1;
+inline constexpr size_t kDtbPart = 2;
+inline constexpr size_t kParts = 3;
+
 struct GatherInput {
   PayloadSizes sizes;         // control_size is not used
   uint64_t kernel_bytes = 0;  // of the file
@@ -30,14 +37,16 @@ struct GatherInput {
   uint64_t ram_end = 0;
   Ranges owned;  // all that is held
   Ranges loose;  // of this, what holds none of the payload; not used at a load, where nothing does
-  Ranges allowed;           // possible destinations: all that is owned, and what may be overwritten
-  bool prefer_low = false;  // the lowest place rather than one with less than an eighth owned
+  Ranges allowed;  // possible destinations: all that is owned, and what may be overwritten
+  // The lowest place rather than one with less than an eighth owned, or, once pages are filled,
+  // any.
+  bool prefer_low = false;
   // Pages that are filled already, with the destinations that they were meant for; and where the
-  // parts (kernel, initrd, dtb) were to go. Nothing at a load.
+  // parts were to go. Nothing at a load.
   std::vector<plan::Piece> filled;
-  std::array<std::optional<PhysAddr>, 3> before;
+  std::array<std::optional<PhysAddr>, kParts> before;
   // Parts that stay where they were to go.
-  std::array<bool, 3> keep = {};
+  std::array<bool, kParts> keep = {};
   plan::Hop hop;  // without places; with lists of the final size
   std::span<const std::byte> blob;
   MmuMode mmu = MmuMode::kAuto;

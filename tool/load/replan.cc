@@ -92,7 +92,9 @@ class Replanner {
   }
 
  private:
-  std::array<const Part*, 3> All() const { return {&parts_.kernel, &parts_.initrd, &parts_.dtb}; }
+  std::array<const Part*, kParts> All() const {
+    return {&parts_.kernel, &parts_.initrd, &parts_.dtb};
+  }
 
   // Extents that hold payload, and those that do not, whose destination is where they are.
   void Sort() {
@@ -155,7 +157,8 @@ class Replanner {
   // The memory first, then the state, then the kernel: whoever comes in between finds digests that
   // do not match, and refuses.
   Result<void> Carry(GatherPlan& plan) {
-    const std::array<PhysAddr, 3> now = {plan.placed.image, plan.placed.initrd, plan.placed.dtb};
+    const std::array<PhysAddr, kParts> now = {plan.placed.image, plan.placed.initrd,
+                                              plan.placed.dtb};
     const auto moved = [&](PhysAddr before) {
       for (size_t i = 0; i < now.size(); ++i) {
         if (in_.before[i] && All()[i]->file.Contains(before)) {
@@ -180,7 +183,7 @@ class Replanner {
     std::ranges::sort(next.plan.segments, {}, &report::Segment::start);
     const std::span<std::byte> zero = arena_.At({plan.zero, granule_});
     memset(zero.data(), 0, zero.size());
-    if (in_.before[1] && now[1] != *in_.before[1]) {
+    if (in_.before[kInitrdPart] && now[kInitrdPart] != *in_.before[kInitrdPart]) {
       if (auto told = TellTree(plan, next); !told) return told;
     }
     // The kernel has moved pages with its caches on.
@@ -247,7 +250,7 @@ class Replanner {
     const uint32_t size = handoff::DigestSize(loaded_.digest_kind);
     digests_.assign(in_.hop.digests.begin(), in_.hop.digests.end());
     for (const handoff::VerifyRange& range : in_.hop.verify) {
-      if (range.start != in_.before[2]->value) continue;
+      if (range.start != in_.before[kDtbPart]->value) continue;
       const uint64_t first = uint64_t{range.first_digest} * size;
       std::ranges::copy(fresh.bytes, digests_.begin() + static_cast<ptrdiff_t>(first));
     }
