@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "tool/load/ranges.h"
+
 namespace khop::load {
 
 using system::System;
@@ -215,9 +217,14 @@ void WipeArena(System& system, const ArenaRecord& record) {
   if (const auto arena = Arena::Adopt(system, record, &moved)) arena->Wipe();
 }
 
-void Arena::CleanToPoc() const {
-  for (const Extent& run : InOrderOfSegments(extents())) {
-    system_->CleanToPoc(Mapped(run), run.size);
+void Arena::CleanToPoc(std::span<const PhysRange> done) const {
+  Ranges all;
+  for (const Extent& extent : extents()) all.push_back({extent.destination, extent.size});
+  for (const PhysRange& rest : Without(Joined(std::move(all)), done)) {
+    (void)ForEach(rest, [&](std::span<std::byte> bytes) -> Result<void> {
+      system_->CleanToPoc(bytes.data(), bytes.size());
+      return {};
+    });
   }
 }
 

@@ -124,8 +124,9 @@ class Arena {
   std::span<std::byte> At(PhysRange range) const;
   // Of Stage(): all that goes to the range that begins at `destination`.
   std::span<const std::byte> Staged(PhysAddr destination) const;
-  // Cleans every held byte to the point of coherency.
-  void CleanToPoc() const;
+  // Cleans every held byte to the point of coherency, but for those that belong at `done`
+  // (ascending).
+  void CleanToPoc(std::span<const PhysRange> done = {}) const;
   // Overwrites every held byte: an initrd may have keys in it.
   void Wipe() const;
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "tool/load/ranges.h"
 #include "tool/load/session.h"
 #include "tool/system/huge_pages.h"
 #include "tool/system/kexec_state.h"
@@ -166,15 +167,19 @@ Loaded Describe(const Prepared& prepared, const LoadOptions& options, const Aren
 
 Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& prepared,
                     const Arena& arena, const Placed& placed, const Progress& progress) {
-  // What has been read is digested while the rest is being read. The kernel's BSS is not verified:
-  // the kernel clears it itself before it reads it.
+  // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
+  // What has been read is cleaned, and digested, while the rest is being read or unpacked. The
+  // kernel's BSS is not verified: the kernel clears it itself before it reads it.
   PieceDigester digester(system, arena, options.digest);
-  const auto ready = [&](PhysAddr end, std::span<const std::byte> /*bytes*/) {
+  Ranges clean;
+  const auto ready = [&](PhysAddr end, std::span<const std::byte> bytes) {
+    system.CleanToPoc(bytes.data(), bytes.size());
+    clean.push_back({PhysAddr{end.value - bytes.size()}, bytes.size()});
     digester.Ready(end);
   };
   image::VersionScan version;
   const auto kernel_ready = [&](PhysAddr end, std::span<const std::byte> bytes) {
-    digester.Ready(end);
+    ready(end, bytes);
     if (prepared.kernel_version.empty()) version.Add(bytes);
   };
   // The rest of the pages stays as the kernel gave them, zeroed: the BSS too.
@@ -218,9 +223,8 @@ Result<Filled> Fill(System& system, const LoadOptions& options, const Prepared& 
   progress("digesting " + HumanBytes(prepared.kernel.size + prepared.initrd_size));
   digester.Add(dtb);
   Digests digests = Digests::Of(digester, options.digest, progress);
-  // The next kernel starts with caches off: all that is held has to be in memory, BSS included.
   progress("cleaning the caches");
-  arena.CleanToPoc();
+  arena.CleanToPoc(Joined(std::move(clean)));
   return Filled{*std::move(tree), std::move(digests), version.version()};
 }
 

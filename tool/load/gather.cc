@@ -141,14 +141,14 @@ Result<GatherPlan> PlanAround(System& system, const Ranges& plain, GatherInput& 
 }
 
 Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPlan& plan,
-                            Loaded loaded, const plan::Hop& hop) {
+                            Loaded loaded, const plan::Hop& hop, Session::Old old) {
   session.ForgetCommitted();
   const auto commit = [&] {
     const auto control = BuildControl(hop, input.blob, plan.placed);
     if (!control) return Result<void>(Forward(control));
     AddControl(plan.placed, control->layout, loaded.plan);
     loaded.plan.mmu_reason = plan.mmu_reason;
-    return session.Commit(loaded, *control);
+    return session.Commit(loaded, *control, old);
   };
   auto committed = commit();
   if (committed || session.committed() || committed.error().code != ExitCode::kNoMemory ||

@@ -26,7 +26,8 @@ void AddGathered(const GatherPlan& plan, report::Plan& report);
 // Makes `loaded` with `control`, and with the MMU off instead if the kernel has no memory for the
 // one with tables and may have for that.
 Result<void> CommitGathered(Session& session, const GatherInput& input, GatherPlan& plan,
-                            Loaded loaded, const plan::Hop& hop);
+                            Loaded loaded, const plan::Hop& hop,
+                            Session::Old old = Session::Old::kStays);
 
 // When what is loaded was planned: just now it was on pages that were free or a process's.
 enum class Planned : uint8_t { kBefore, kJustNow };

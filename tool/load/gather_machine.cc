@@ -60,6 +60,23 @@ const report::Segment& FindSegment(const report::Plan& plan, std::string_view na
   return plan.segments.front();
 }
 
+std::vector<uint64_t> NotCleaned(GatherMachine& machine) {
+  std::vector<uint64_t> pages;
+  for (const uint64_t page : machine.system.Held(kTestPage)) {
+    const std::byte* at = machine.system.PhysicalBytes(page);
+    const std::byte* const end = at + kTestPage;
+    const auto& cleaned = machine.system.cleaned;
+    for (auto next = cleaned.upper_bound(at); next != cleaned.begin() && at < end;) {
+      --next;
+      if (next->first + next->second <= at) break;
+      at = next->first + next->second;
+      next = cleaned.upper_bound(at);
+    }
+    if (at < end) pages.push_back(page);
+  }
+  return pages;
+}
+
 void ExpectHop(GatherMachine& machine, const report::Plan& plan, const std::string& where) {
   SCOPED_TRACE(where);
   const HopReplay hop(machine.system);

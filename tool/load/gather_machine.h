@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tool/load/load.h"
 #include "tool/load/replay_hop.h"
@@ -27,6 +28,9 @@ struct GatherMachine : TestMachine {
 };
 
 const report::Segment& FindSegment(const report::Plan& plan, std::string_view name);
+
+// The pages that khop holds and has not cleaned to the point of coherency, all of them.
+std::vector<uint64_t> NotCleaned(GatherMachine& machine);
 
 // The payload is where the plan says, whole, after the hop.
 void ExpectHop(GatherMachine& machine, const report::Plan& plan, const std::string& where = "");

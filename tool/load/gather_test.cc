@@ -26,6 +26,7 @@ TEST(GatherTest, ScatteredBasePagesEndWhereTheyBelong) {
     ASSERT_EQ(plan->arena.size(), 1U);
     EXPECT_EQ(plan->arena[0].page_size, kTestPage);
     ExpectHop(machine, *plan);
+    EXPECT_EQ(NotCleaned(machine), std::vector<uint64_t>());
     // Locked before the first touch, with compaction told to leave them alone.
     EXPECT_EQ(machine.system.loose_pages, 0);
     EXPECT_EQ(machine.system.Find(kCompaction)->text, "0\n");
@@ -339,6 +340,50 @@ TEST(GatherTest, ReplacedByInPlaceAndBack) {
   EXPECT_TRUE(Unload(machine.system).value());
   machine.system.free_pages.clear();
   EXPECT_EQ(machine.Look(), before);
+}
+
+// After the hand-over the kernel takes a page of a destination, so the load plans anew. What the
+// kernel holds goes first, unless an unload would count.
+TEST(GatherTest, ALoadThatPlansAnewLeavesTheKernelOneImage) {
+  const auto first = GatherMachine(7, 500).Load(GatherMachine().Options());
+  ASSERT_TRUE(first);
+  for (const std::string_view when : {"", "limited", "refused"}) {
+    SCOPED_TRACE(when);
+    GatherMachine machine(7, 500);
+    if (when == "limited") machine.system.SetFile("/proc/sys/kernel/kexec_load_limit_reboot", "9");
+    std::string had;  // before each call: an image or none
+    machine.system.meanwhile = [&](std::string_view call) {
+      if (call != "KexecLoad") return;
+      had += machine.system.loaded ? '1' : '0';
+      // With tables and without: twice.
+      const bool anew = had.size() == 3 || had.size() == 6;
+      machine.system.kexec_error = when == "refused" && anew ? ENOMEM : 0;
+    };
+    machine.system.on_rename = [&] {
+      if (machine.system.kexec_loads != 1) return;
+      const auto held = machine.system.Held(kTestPage);
+      uint64_t page = FindSegment(*first, "kernel").start;
+      while (std::ranges::find(held, page) != held.end()) page += kTestPage;
+      machine.system.page_flags[page] = kSlab;
+    };
+    const auto plan = machine.Load(machine.Options());
+    ASSERT_TRUE(plan) << plan.error().message;
+    machine.system.meanwhile = nullptr;
+    machine.system.on_rename = nullptr;
+    if (when != "refused") {
+      EXPECT_EQ(had, when.empty() ? "010" : "01");
+      EXPECT_NE(plan->entry, first->entry);
+    } else {
+      // The one before is loaded again, and starts when what is in its way has gone.
+      EXPECT_EQ(had, "0100100");
+      EXPECT_EQ(plan->entry, first->entry);
+      EXPECT_EQ(plan->notes.size(), 1U);
+      machine.system.page_flags.clear();
+      machine.system.NewProcess();
+      ASSERT_TRUE(Exec(machine.system, ExecMode::kNow, NoProgress));
+    }
+    ExpectHop(machine, *plan);
+  }
 }
 
 }  // namespace

@@ -58,10 +58,11 @@ bool SameHex(std::span<const std::byte> bytes, const std::vector<std::string>& h
 // What is loaded, taken apart so that it can be planned anew.
 class Replanner {
  public:
-  Replanner(System& system, Session& session, Arena& arena)
+  Replanner(System& system, Session& session, Arena& arena, Session::Old old)
       : system_(system),
         session_(session),
         arena_(arena),
+        old_(old),
         loaded_(*session.state().current),
         granule_(system.PageSize()),
         parts_(PartsOf(loaded_.plan, granule_)) {}
@@ -199,7 +200,7 @@ class Replanner {
     next.plan.entry = plan.placed.image.value;
     next.plan.bytes_in_place = plan.bytes_in_place;
     next.plan.bytes_to_move = plan.bytes_to_move;
-    const auto committed = CommitGathered(session_, in_, plan, std::move(next), hop);
+    const auto committed = CommitGathered(session_, in_, plan, std::move(next), hop, old_);
     if (!committed && !session_.committed() && !old_tree_.empty()) {
       // What is loaded still goes by it.
       WriteTo(arena_, plan.placed.dtb, old_tree_);
@@ -263,6 +264,7 @@ class Replanner {
   System& system_;
   Session& session_;
   Arena& arena_;
+  const Session::Old old_;
   const Loaded loaded_;
   uint64_t granule_;
   Parts parts_;
@@ -347,6 +349,8 @@ Result<Ranges> FindTrouble(System& system, const Loaded& loaded, const Arena& ar
 
 Result<Sound> MakeSound(System& system, Session& session, Planned planned,
                         const Progress& progress) {
+  // A load has lost nothing if it dies between the two, and the kernel need not hold both.
+  const auto old = planned == Planned::kJustNow ? Session::Old::kGoesFirst : Session::Old::kStays;
   Ranges restless;
   bool looked_twice = false;
   bool anew = false;
@@ -384,7 +388,7 @@ Result<Sound> MakeSound(System& system, Session& session, Planned planned,
     }
     restless.insert(restless.end(), trouble->begin(), trouble->end());
     restless = BlocksAround(restless);
-    const auto done = Replanner(system, session, *arena).Run(*trouble, restless);
+    const auto done = Replanner(system, session, *arena, old).Run(*trouble, restless);
     if (done) {
       anew = true;
       planned = Planned::kJustNow;

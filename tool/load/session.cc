@@ -266,7 +266,7 @@ Result<void> Session::CancelBuild() {
   return ReleaseCompaction();
 }
 
-Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
+Result<void> Session::Commit(Loaded loaded, const ControlArea& control, Old old) {
   const int slot = loaded.arena.slot;
   loaded.control_crc32c =
       ControlCrc32c({reinterpret_cast<const char*>(control.bytes.data()), control.bytes.size()});
@@ -286,11 +286,15 @@ Result<void> Session::Commit(Loaded loaded, const ControlArea& control) {
   // It was planned a moment ago, on free memory: where that has no flag any more the kernel has
   // taken it onto a CPU's list, or for this load.
   const auto before = FindBusy(fresh, system::Unflagged::kFree);
+  // Where loads are counted an unload is one.
+  const bool gone = old == Old::kGoesFirst && !system::HasLoadLimit(*system_) &&
+                    UnloadImage(*system_).has_value();
   if (const auto done = LoadControl(fresh, control.bytes); !done) {
     // The image before is still loaded. Told so, the next khop does not take the new one for it.
     next = state_;
     next.pending->phase = Phase::kBuilding;
     if (Set(std::move(next))) store_.RemoveControl(file);
+    if (gone) (void)LoadAgain();
     return done;
   }
   // The new image is loaded, whatever comes; what cannot be finished the next khop will.

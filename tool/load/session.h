@@ -35,8 +35,9 @@ class Session {
   // Forgets it.
   Result<void> CancelBuild();
   // Loads `control` and makes `loaded` the current one; the arena before it is given back, unless
-  // it is the same.
-  Result<void> Commit(Loaded loaded, const ControlArea& control);
+  // it is the same. `old`: whether what the kernel has stays until it has the new image.
+  enum class Old : uint8_t { kStays, kGoesFirst };
+  Result<void> Commit(Loaded loaded, const ControlArea& control, Old old = Old::kStays);
   // The same for an image that the kernel holds whole (HeldByKernel): `hand_over` loads it.
   Result<void> CommitHeld(Loaded loaded, const ControlArea& control,
                           const std::function<Result<void>()>& hand_over);

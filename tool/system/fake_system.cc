@@ -288,7 +288,7 @@ SysResult<void> FakeSystem::Random(std::span<std::byte> out) {
 }
 
 void FakeSystem::CleanToPoc(const std::byte* address, uint64_t size) {
-  if (!dead()) cleaned[address] = size;
+  if (!dead()) cleaned[address] = std::max(cleaned[address], size);
 }
 
 void FakeSystem::Wipe(std::span<std::byte> bytes) {
