@@ -17,10 +17,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "tool/system/el0.h"
 
@@ -31,6 +34,7 @@ constexpr int kRebootKexec = 0x45584543;  // LINUX_REBOOT_CMD_KEXEC
 constexpr const char* kOutput = "/tmp/measured";
 constexpr const char* kErrors = "/tmp/measured.errors";
 constexpr long kSampleNanoseconds = 2'000'000;  // NOLINT(google-runtime-int): as in timespec
+constexpr long kSplitNanoseconds = 500'000;     // NOLINT(google-runtime-int)
 
 int Complain(const char* what) {
   fprintf(stderr, "khop-guest-tool: %s: %s\n", what, strerror(errno));
@@ -75,28 +79,46 @@ uint64_t IdleCentiseconds() {
   return idle + iowait;
 }
 
-// Memory that is in use and could not be had by dropping caches, KiB.
-int64_t UsedKib() {
+// Pages in use that could not be had by dropping caches; without MemTotal, so that only differences
+// mean something. Of one record of one file: a CPU's list of free pages, which is not in MemFree,
+// can be tens of MiB, and is given back all at once, between two files as well.
+int64_t UsedPages() {
   int64_t used = 0;
-  std::ifstream memory("/proc/meminfo");
-  for (std::string line; std::getline(memory, line);) {
-    char name[64];
-    int64_t kib = 0;
-    if (sscanf(line.c_str(), "%63[^:]: %" SCNd64, name, &kib) != 2) continue;
-    const std::string_view field(name);
-    if (field == "MemTotal" || field == "Shmem") used += kib;
-    if (field == "MemFree" || field == "Buffers" || field == "Cached" || field == "SReclaimable") {
-      used -= kib;
-    }
-  }
-  // Free pages that a CPU keeps for itself are not in MemFree.
-  const int64_t page_kib = sysconf(_SC_PAGESIZE) / 1024;
   std::ifstream zones("/proc/zoneinfo");
-  for (std::string word; zones >> word;) {
+  std::string before;
+  for (std::string word; zones >> word; before = word) {
+    const bool free = before == "pages" && word == "free";
+    if (!free && word != "count:" && word != "nr_file_pages" && word != "nr_slab_reclaimable" &&
+        word != "nr_shmem") {
+      continue;
+    }
     int64_t count = 0;
-    if (word == "count:" && zones >> count) used -= count * page_kib;
+    if (zones >> count) used += word == "nr_shmem" ? count : -count;
   }
   return used;
+}
+
+// One CPU is this program's whenever it wants it: the command stands still while a sample is taken.
+bool TakePrecedence() {
+  const sched_param priority = {.sched_priority = 1};
+  return sched_setscheduler(0, SCHED_FIFO, &priority) == 0;
+}
+
+// What the threads of a process have run, ns, by number; those that have ended keep theirs.
+using RunTimes = std::map<std::string, uint64_t>;
+
+void ReadRunTimes(const std::string& process, RunTimes& times) {
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(process + "/task", gone)) {
+    uint64_t ns = 0;
+    if (std::ifstream(task.path() / "schedstat") >> ns) times[task.path()] = ns;
+  }
+}
+
+uint64_t Total(const RunTimes& times) {
+  uint64_t total = 0;
+  for (const auto& [unused, ns] : times) total += ns;
+  return total;
 }
 
 }  // namespace
@@ -166,22 +188,51 @@ int CountCommand(char** command) {
 }
 
 int WatchMemory(char** command) {
-  const int64_t before = UsedKib();
+  const int64_t before = UsedPages();
   int64_t most = before;
   const pid_t pid = StartCommand(command);
   if (pid < 0) return Complain("fork");
-  // A sample is two files: if the command went on in between, pages that it has moved from a CPU's
-  // list to the page cache would be counted as in use, tens of MiB of them. There is one CPU.
-  const sched_param priority = {.sched_priority = 1};
-  if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0) return Complain("sched_setscheduler");
+  if (!TakePrecedence()) return Complain("sched_setscheduler");
   int status = 0;
   while (waitpid(pid, &status, WNOHANG) == 0) {
-    most = std::max(most, UsedKib());
+    most = std::max(most, UsedPages());
     const timespec pause = {.tv_sec = 0, .tv_nsec = kSampleNanoseconds};
     nanosleep(&pause, nullptr);
   }
-  most = std::max(most, UsedKib());
-  printf("peak %" PRId64 "\n", (most - before) * 1024);
+  most = std::max(most, UsedPages());
+  printf("peak %" PRId64 "\n", (most - before) * sysconf(_SC_PAGESIZE));
+  return End(status);
+}
+
+int SplitCommand(char** command) {
+  const pid_t pid = StartCommand(command);
+  if (pid < 0) return Complain("fork");
+  if (!TakePrecedence()) return Complain("sched_setscheduler");
+  const std::string process = "/proc/" + std::to_string(pid);
+  RunTimes own;
+  RunTimes children;
+  uint64_t alone = 0;
+  uint64_t beside = 0;
+  bool had_child = false;
+  for (siginfo_t info{}; info.si_pid == 0;) {
+    const timespec pause = {.tv_sec = 0, .tv_nsec = kSplitNanoseconds};
+    nanosleep(&pause, nullptr);
+    // It stays to be looked at once it has ended.
+    waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
+    const uint64_t before = Total(own);
+    ReadRunTimes(process, own);
+    bool has_child = false;
+    std::ifstream list(process + "/task/" + std::to_string(pid) + "/children");
+    for (std::string child; list >> child; has_child = true) {
+      ReadRunTimes("/proc/" + child, children);
+    }
+    (has_child && had_child ? beside : alone) += Total(own) - before;
+    had_child = has_child;
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  printf("alone %" PRIu64 " beside %" PRIu64 " child %" PRIu64 "\n", alone, beside,
+         Total(children));
   return End(status);
 }
 

@@ -18,4 +18,9 @@ int CountCommand(char** command);
 // beyond what was before. The page cache is not counted.
 int WatchMemory(char** command);
 
+// Runs a command and prints "alone NS beside NS child NS": how long it ran itself, while it had no
+// child process and while it had one, and how long its children ran. On one CPU; what had more of
+// them could do side by side.
+int SplitCommand(char** command);
+
 }  // namespace khop::lab

@@ -24,7 +24,7 @@
 // - trust FILE: makes the certificate FILE (DER) one that IMA's signatures are checked with,
 //   where no trusted keyring is asked for
 // - denied: reboots into what is loaded, with the faults of fail_page_alloc for this task alone
-// - reboot, zero, count COMMAND..., peak COMMAND...: see measure.h
+// - reboot, zero, count COMMAND..., peak COMMAND..., split COMMAND...: see measure.h
 #include <fcntl.h>
 #include <libfdt.h>
 #include <linux/keyctl.h>
@@ -315,6 +315,9 @@ int main(int argc, char** argv) {
   }
   if (verb == "peak" && argc > 2) {
     return khop::lab::WatchMemory(argv + 2);
+  }
+  if (verb == "split" && argc > 2) {
+    return khop::lab::SplitCommand(argv + 2);
   }
   fprintf(stderr, "usage: see lab/guest/tool.cc\n");
   return 2;
