@@ -347,7 +347,7 @@ TEST(GatherTest, ReplacedByInPlaceAndBack) {
 TEST(GatherTest, ALoadThatPlansAnewLeavesTheKernelOneImage) {
   const auto first = GatherMachine(7, 500).Load(GatherMachine().Options());
   ASSERT_TRUE(first);
-  for (const std::string_view when : {"", "limited", "refused"}) {
+  for (const std::string_view when : {"", "limited", "refused", "killed"}) {
     SCOPED_TRACE(when);
     GatherMachine machine(7, 500);
     if (when == "limited") machine.system.SetFile("/proc/sys/kernel/kexec_load_limit_reboot", "9");
@@ -358,6 +358,9 @@ TEST(GatherTest, ALoadThatPlansAnewLeavesTheKernelOneImage) {
       // With tables and without: twice.
       const bool anew = had.size() == 3 || had.size() == 6;
       machine.system.kexec_error = when == "refused" && anew ? ENOMEM : 0;
+      if (when != "killed" || !anew) return;
+      machine.system.fail_call = machine.system.calls - 1;
+      machine.system.die_call = machine.system.calls;
     };
     machine.system.on_rename = [&] {
       if (machine.system.kexec_loads != 1) return;
@@ -366,14 +369,24 @@ TEST(GatherTest, ALoadThatPlansAnewLeavesTheKernelOneImage) {
       while (std::ranges::find(held, page) != held.end()) page += kTestPage;
       machine.system.page_flags[page] = kSlab;
     };
-    const auto plan = machine.Load(machine.Options());
-    ASSERT_TRUE(plan) << plan.error().message;
+    auto plan = machine.Load(machine.Options());
     machine.system.meanwhile = nullptr;
     machine.system.on_rename = nullptr;
-    if (when != "refused") {
+    if (when == "killed") {
+      // Nothing is loaded, which exec sees, and nothing stands in the way of another load.
+      EXPECT_TRUE(machine.system.dead());
+      machine.system.NewProcess();
+      const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
+      ASSERT_FALSE(done);
+      EXPECT_EQ(done.error().code, ExitCode::kForeignImage);
+      machine.system.NewProcess();
+      plan = machine.Load(machine.Options());
+    }
+    ASSERT_TRUE(plan) << plan.error().message;
+    if (when.empty() || when == "limited") {
       EXPECT_EQ(had, when.empty() ? "010" : "01");
       EXPECT_NE(plan->entry, first->entry);
-    } else {
+    } else if (when == "refused") {
       // The one before is loaded again, and starts when what is in its way has gone.
       EXPECT_EQ(had, "0100100");
       EXPECT_EQ(plan->entry, first->entry);
