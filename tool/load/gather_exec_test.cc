@@ -54,15 +54,6 @@ std::string ExpectRefusal(GatherMachine& machine, ExitCode code) {
   return done.error().message;
 }
 
-// The first page of a part's place that is not khop's.
-uint64_t UnownedPage(const GatherMachine& machine, const report::Segment& part) {
-  const auto held = machine.system.Held(kTestPage);
-  uint64_t page = part.start;
-  while (std::ranges::find(held, page) != held.end()) page += kTestPage;
-  EXPECT_LT(page, part.start + part.size);
-  return page;
-}
-
 // What khop's pages hold: one that is dead has no effect on the system, but goes on in memory.
 using Memory = std::map<uint64_t, std::string>;
 Memory Remember(GatherMachine& machine) {

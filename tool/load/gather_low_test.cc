@@ -2,7 +2,6 @@
 // When the gather route goes to the lowest memory.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -122,10 +121,7 @@ TEST_P(GatherExecLow, AnInitrdThatHasToMove) {
   ASSERT_GE(plan->entry, kHigh);
   ASSERT_GE(FindSegment(*plan, "initrd").start, kHigh);
   machine.system.NewProcess();
-  const auto held = machine.system.Held(kTestPage);
-  uint64_t page = FindSegment(*plan, taken).start;
-  while (std::ranges::find(held, page) != held.end()) page += kTestPage;
-  machine.system.page_flags[page] = kSlab;
+  machine.system.page_flags[UnownedPage(machine, FindSegment(*plan, taken))] = kSlab;
   const auto done = Exec(machine.system, ExecMode::kNow, NoProgress);
   ASSERT_TRUE(done) << done.error().message;
   machine.system.NewProcess();

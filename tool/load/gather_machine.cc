@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 
@@ -58,6 +59,14 @@ const report::Segment& FindSegment(const report::Plan& plan, std::string_view na
   }
   ADD_FAILURE() << name;
   return plan.segments.front();
+}
+
+uint64_t UnownedPage(const GatherMachine& machine, const report::Segment& part) {
+  const auto held = machine.system.Held(kTestPage);
+  uint64_t page = part.start;
+  while (std::ranges::find(held, page) != held.end()) page += kTestPage;
+  EXPECT_LT(page, part.start + part.size);
+  return page;
 }
 
 std::vector<uint64_t> NotCleaned(GatherMachine& machine) {

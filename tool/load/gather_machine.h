@@ -29,6 +29,9 @@ struct GatherMachine : TestMachine {
 
 const report::Segment& FindSegment(const report::Plan& plan, std::string_view name);
 
+// The first page of a part's place that is not khop's.
+uint64_t UnownedPage(const GatherMachine& machine, const report::Segment& part);
+
 // The pages that khop holds and has not cleaned to the point of coherency, all of them.
 std::vector<uint64_t> NotCleaned(GatherMachine& machine);
 

@@ -364,10 +364,7 @@ TEST(GatherTest, ALoadThatPlansAnewLeavesTheKernelOneImage) {
     };
     machine.system.on_rename = [&] {
       if (machine.system.kexec_loads != 1) return;
-      const auto held = machine.system.Held(kTestPage);
-      uint64_t page = FindSegment(*first, "kernel").start;
-      while (std::ranges::find(held, page) != held.end()) page += kTestPage;
-      machine.system.page_flags[page] = kSlab;
+      machine.system.page_flags[UnownedPage(machine, FindSegment(*first, "kernel"))] = kSlab;
     };
     auto plan = machine.Load(machine.Options());
     machine.system.meanwhile = nullptr;
