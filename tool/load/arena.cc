@@ -218,9 +218,10 @@ void WipeArena(System& system, const ArenaRecord& record) {
 }
 
 void Arena::CleanToPoc(std::span<const PhysRange> done) const {
-  Ranges all;
-  for (const Extent& extent : extents()) all.push_back({extent.destination, extent.size});
-  for (const PhysRange& rest : Without(Joined(std::move(all)), done)) {
+  Ranges held;
+  for (const Extent& extent : extents()) held.push_back({extent.destination, extent.size});
+  held = Joined(std::move(held));
+  for (const PhysRange& rest : Without(held, done)) {
     (void)ForEach(rest, [&](std::span<std::byte> bytes) -> Result<void> {
       system_->CleanToPoc(bytes.data(), bytes.size());
       return {};
