@@ -14,6 +14,7 @@ namespace {
 
 using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 
 const Way kKexec = {"kexec-tools", "kernel", "sha256"};
 const Way kKexecUnverified = {"kexec-tools", "kernel", "none"};
@@ -179,7 +180,26 @@ TEST(BlackoutTables, Markdown) {
   EXPECT_THAT(text, ContainsRegex("\\| kexec-tools \\|[ |]*\\| 4,430.00 \\|"));
   EXPECT_THAT(text, HasSubstr("khop in-place early"));
   EXPECT_THAT(text, HasSubstr("- khop file sha256: it is not there.\n"));
-  EXPECT_THAT(text, HasSubstr("| met |"));
+  EXPECT_THAT(text, HasSubstr("| khop reserved early: 1 GiB within 2 % of 25 MiB | +0.072 % |\n"));
+  EXPECT_THAT(text, Not(HasSubstr("**missed**: ")));
+}
+
+TEST(BlackoutTables, AGoalHasARowAndAKernelAColumn) {
+  std::vector<Sample> runs = GoodRuns();
+  for (Sample run : GoodRuns()) {
+    run.what.kernel = "6.12";
+    if (run.what.way == Way{"khop", "reserved", "early"} && run.what.payload_mib == 1024) {
+      run.blackout = 2 * run.blackout;
+    }
+    if (run.what.way.route != "gather") runs.push_back(run);
+  }
+  const std::string text = ToMarkdown(runs, {});
+  EXPECT_THAT(text, HasSubstr("\n| | 6.1 | 6.12 |\n|---|---|---|\n"));
+  EXPECT_THAT(text, HasSubstr("| khop reserved early: 1 GiB within 2 % of 25 MiB | +0.072 % | "
+                              "**missed**: +100.145 % |\n"));
+  EXPECT_THAT(text,
+              ContainsRegex("\n\\| gather sha256, 100 MiB, above[^|]*\\| 1/[^|]* \\| not measured "
+                            "\\|\n"));
 }
 
 TEST(BlackoutTables, Picture) {

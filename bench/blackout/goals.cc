@@ -62,10 +62,11 @@ class Checker {
   }
 
   void Unknown(const std::string& what, const std::string& missing) {
-    goals_.push_back({kernel_, what, "not measured: " + missing, false, false});
+    goals_.push_back({kernel_, what, "not measured: " + missing, "not measured", false, false});
   }
-  void Known(const std::string& what, const std::string& measured, bool met) {
-    goals_.push_back({kernel_, what, measured, true, met});
+  void Known(const std::string& what, const std::string& measured, const std::string& brief,
+             bool met) {
+    goals_.push_back({kernel_, what, measured, brief, true, met});
   }
 
   static double BeforeTheJump(const Figures& figures) {
@@ -89,10 +90,10 @@ class Checker {
     const double others = static_cast<double>(their->middle.blackout) - base;
     // The rest is the next kernel's, which has more pages to note as taken.
     const double before = BeforeTheJump(*our) - BeforeTheJump(*floor);
-    const std::string share = Format("%.3f M of ", ours / 1e6) + Format("%.1f M", others / 1e6) +
-                              (ours > 0 ? Format(": 1/%.1f", others / ours) : ": below it") +
-                              Format("; before the jump %+.4f M", before / 1e6);
-    Known(what, share, ours * least <= others);
+    const std::string share = ours > 0 ? Format("1/%.1f", others / ours) : "below it";
+    const std::string jump = Format("; before the jump %+.4f M", before / 1e6);
+    Known(what, Format("%.3f M of ", ours / 1e6) + Format("%.1f M: ", others / 1e6) + share + jump,
+          share + (least > 1000 ? jump : ""), ours * least <= others);
   }
 
   void DoesNotGrow(const Way& way) {
@@ -106,7 +107,8 @@ class Checker {
     const double growth =
         static_cast<double>(large->middle.blackout) / static_cast<double>(small->middle.blackout) -
         1;
-    Known(what, Format("%+.3f %%", growth * 100), std::abs(growth) <= 0.02);
+    const std::string percent = Format("%+.3f %%", growth * 100);
+    Known(what, percent, percent, std::abs(growth) <= 0.02);
   }
 
   void NothingCopied() {
@@ -127,9 +129,8 @@ class Checker {
       Unknown(what, "both");
       return;
     }
-    Known(what,
-          std::to_string(khop) + " bytes; control area at most " + std::to_string(kernel >> 10) +
-              " KiB",
+    const std::string bytes = std::to_string(khop) + " bytes";
+    Known(what, bytes + "; control area at most " + std::to_string(kernel >> 10) + " KiB", bytes,
           khop == 0 && kernel <= kControl);
   }
 
@@ -146,7 +147,8 @@ class Checker {
       }
       const double ratio =
           static_cast<double>(our->middle.load) / static_cast<double>(their->middle.load);
-      Known(what, Format("%.2f of its instructions", ratio), ratio <= 1);
+      const std::string share = Format("%.2f", ratio);
+      Known(what, share + " of its instructions", share, ratio <= 1);
     }
   }
 
@@ -174,26 +176,31 @@ class Checker {
     if (where.empty()) {
       Unknown(what, "khop");
     } else {
-      Known(what, where, most <= 0);
+      Known(what, where,
+            Format(most <= 0 ? "%.1f MiB below" : "%.1f MiB beyond", std::abs(most) / kMib),
+            most <= 0);
     }
   }
 
   void SpreadIsSmall() {
     double most = 0;
+    int runs = 0;
     std::string where;
     for (const Sample& run : runs_) {
       if (run.what.kernel != kernel_) continue;
       const auto figures = FiguresOf(runs_, run.what);
       if (figures->runs < 2 || (!where.empty() && figures->spread <= most)) continue;
       most = figures->spread;
-      where = std::to_string(figures->runs) + " runs of " + run.what.way.Name() + ", " +
-              std::to_string(run.what.payload_mib) + " MiB";
+      runs = figures->runs;
+      where = run.what.way.Name() + ", " + std::to_string(run.what.payload_mib) + " MiB";
     }
     const std::string what = "runs of the same spread by at most 0.1 %";
     if (where.empty()) {
       Unknown(what, "a second run");
     } else {
-      Known(what, Format("%.3f %%, ", most * 100) + where, most <= 0.001);
+      const std::string percent = Format("%.3f %%", most * 100);
+      Known(what, percent + ", " + std::to_string(runs) + " runs of " + where,
+            percent + ", " + where, most <= 0.001);
     }
   }
 

@@ -123,16 +123,31 @@ void AddDetails(std::ostringstream& out, const std::vector<Sample>& runs, const 
   }
 }
 
+// A row for each goal, a column for each kernel: what has to be seen is where one is missed.
 void AddGoals(std::ostringstream& out, const std::vector<Sample>& runs) {
-  out << "\nThe goals:\n\n| kernel | goal | measured | |\n|---|---|---|---|\n";
-  int unknown = 0;
-  for (const Goal& goal : CheckGoals(runs)) {
-    unknown += goal.known ? 0 : 1;
-    if (!goal.known) continue;
-    out << "| " << goal.kernel << " | " << goal.what << " | " << goal.measured << " | "
-        << (goal.met ? "met" : "**missed**") << " |\n";
+  const std::vector<Goal> goals = CheckGoals(runs);
+  const std::vector<std::string> kernels = KernelsOf(runs);
+  out << "\nThe goals; **missed** ones are marked:\n\n| |";
+  for (const std::string& kernel : kernels) out << ' ' << kernel << " |";
+  out << "\n|---|";
+  for (size_t i = 0; i < kernels.size(); ++i) out << "---|";
+  out << '\n';
+  std::set<std::string> told;
+  for (const Goal& goal : goals) {
+    if (!told.insert(goal.what).second) continue;
+    out << "| " << goal.what << " |";
+    for (const std::string& kernel : kernels) {
+      const auto same = std::ranges::find_if(goals, [&](const Goal& other) {
+        return other.kernel == kernel && other.what == goal.what;
+      });
+      if (same == goals.end()) {
+        out << " |";
+      } else {
+        out << (same->known && !same->met ? " **missed**: " : " ") << same->brief << " |";
+      }
+    }
+    out << '\n';
   }
-  if (unknown != 0) out << "\nOf " << unknown << " more goals nothing can be said yet.\n";
 }
 
 // The one that most ways were measured with, 100 MiB if that is one of them.
