@@ -106,6 +106,8 @@ TEST(ParseTest, UsageErrors) {
       {"load", "K", "--cmdline", "x", "--reuse-cmdline"},
       {"load", "K", "--unknown"},
       {"exec", "--later"},
+      {"exec", "--now=0"},
+      {"status", "--json=3"},
       {"status", "x"},
       {"dance"},
       {"load", "exec" /* a kernel named exec */, "status"},

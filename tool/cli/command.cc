@@ -250,9 +250,14 @@ void AddAll(CLI::App& app, Arguments& arguments) {
                      "Do what kexec-tools' kexec does with the same options: khop kexec -h");
   AddVerb(app, arguments, Verb::kHelp, "help", "Tell about a verb, or about exit-codes")
       ->add_option("TOPIC", arguments.command.topic, "a verb, or exit-codes");
-  // Each option takes one value, so that a file after it is never taken for another.
+  // Each option takes one value, so that a file after it is never taken for another; a flag none.
   for (CLI::App* const verb : app.get_subcommands([](const CLI::App*) { return true; })) {
-    for (CLI::Option* const option : verb->get_options()) option->allow_extra_args(false);
+    for (CLI::Option* const option : verb->get_options()) {
+      option->allow_extra_args(false);
+      if (option->get_items_expected_max() != 0) continue;
+      option->check(
+          [](const std::string& text) { return text == "true" ? "" : "it takes no value"; });
+    }
   }
 }
 
