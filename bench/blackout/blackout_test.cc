@@ -13,6 +13,7 @@ namespace khop::bench {
 namespace {
 
 using testing::ContainsRegex;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -22,7 +23,7 @@ const Way kKexecUnverified = {"kexec-tools", "kernel", "none"};
 Sample Of(const Way& way, int payload, uint64_t blackout, int repetition = 1) {
   return {.what = {"6.1", way, payload},
           .repetition = repetition,
-          .setup = "one setup",
+          .setup = "6.1.9-arm64; khop 0123; 6144 MiB",
           .blackout = blackout,
           .load = 1'000'000,
           .peak = 60 << 20,
@@ -200,6 +201,21 @@ TEST(BlackoutTables, AGoalHasARowAndAKernelAColumn) {
   EXPECT_THAT(text,
               ContainsRegex("\n\\| gather sha256, 100 MiB, above[^|]*\\| 1/[^|]* \\| not measured "
                             "\\|\n"));
+}
+
+TEST(BlackoutTables, TellsWhatWasMeasuredWithWhat) {
+  std::vector<Sample> runs = {Of({"khop", "in-place", "none"}, 25, 1),
+                              Of({"khop", "in-place", "none"}, 2, 1),
+                              Of({"khop", "gather", "none"}, 2, 1), Of(kKexec, 2, 1)};
+  runs[3].setup = "6.1.9-arm64; kexec-tools=2";
+  Sample other = runs[0];
+  other.what = {"6.12", {"khop", "in-place", "early"}, 100};
+  other.setup = "6.12.1-arm64; khop 0123; 6144 MiB";
+  runs.push_back(other);
+  EXPECT_THAT(ToMarkdown(runs, {}),
+              EndsWith("\nMeasured with 6.1.9-arm64, 6.12.1-arm64, and with\n\n"
+                       "- kexec-tools=2: kernel 2 MiB\n"
+                       "- khop 0123; 6144 MiB: gather 2 MiB; in-place 2, 25, 100 MiB\n"));
 }
 
 TEST(BlackoutTables, Picture) {

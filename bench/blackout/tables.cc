@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -150,6 +151,34 @@ void AddGoals(std::ostringstream& out, const std::vector<Sample>& runs) {
   }
 }
 
+// A set-up begins with the kernel's whole version; what is behind it is told once for all kernels,
+// with what was measured with it.
+void AddSetups(std::ostringstream& out, const std::vector<Sample>& runs) {
+  std::vector<std::string> kernels;
+  std::map<std::string, std::map<std::string, std::set<int>>> routes;
+  for (const Sample& run : runs) {
+    const size_t end = run.setup.find("; ");
+    const std::string kernel = run.setup.substr(0, end);
+    if (std::ranges::find(kernels, kernel) == kernels.end()) kernels.push_back(kernel);
+    const std::string rest = end == std::string::npos ? "" : run.setup.substr(end + 2);
+    routes[rest][run.what.way.route].insert(run.what.payload_mib);
+  }
+  out << "\nMeasured with";
+  for (const std::string& kernel : kernels) out << (&kernel == &kernels[0] ? " " : ", ") << kernel;
+  out << ", and with\n\n";
+  for (const auto& [setup, measured] : routes) {
+    out << "- " << setup << ':';
+    for (const auto& [route, payloads] : measured) {
+      out << (route == measured.begin()->first ? " " : "; ") << route;
+      for (const int payload : payloads) {
+        out << (payload == *payloads.begin() ? " " : ", ") << payload;
+      }
+      out << " MiB";
+    }
+    out << '\n';
+  }
+}
+
 // The one that most ways were measured with, 100 MiB if that is one of them.
 int DetailedPayload(const std::set<int>& payloads) {
   return payloads.contains(100) ? 100 : *payloads.rbegin();
@@ -167,10 +196,7 @@ std::string ToMarkdown(const std::vector<Sample>& runs, const std::vector<Skippe
   if (!runs.empty()) AddGoals(out, runs);
   if (!skipped.empty()) out << "\nNot measured:\n\n";
   for (const Skipped& skip : skipped) out << "- " << skip.what << ": " << skip.why << ".\n";
-  std::set<std::string> setups;
-  for (const Sample& run : runs) setups.insert(run.setup);
-  if (!setups.empty()) out << "\nMeasured with:\n\n";
-  for (const std::string& setup : setups) out << "- " << setup << "\n";
+  if (!runs.empty()) AddSetups(out, runs);
   return out.str().empty() ? "" : out.str().substr(1);
 }
 
