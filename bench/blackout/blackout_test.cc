@@ -134,8 +134,8 @@ TEST(BlackoutRuns, MedianAndSpread) {
 
 TEST(BlackoutGoals, AllAreMet) {
   for (const Goal& goal : CheckGoals(GoodRuns())) {
-    EXPECT_TRUE(goal.known) << goal.what << ": " << goal.measured;
-    EXPECT_TRUE(goal.met) << goal.what << ": " << goal.measured;
+    EXPECT_TRUE(goal.known) << goal.what << ": " << goal.detail;
+    EXPECT_TRUE(goal.met) << goal.what << ": " << goal.detail;
   }
 }
 

@@ -62,11 +62,11 @@ class Checker {
   }
 
   void Unknown(const std::string& what, const std::string& missing) {
-    goals_.push_back({kernel_, what, "not measured: " + missing, "not measured", false, false});
+    goals_.push_back({kernel_, what, "not measured", missing, false, false});
   }
-  void Known(const std::string& what, const std::string& measured, const std::string& brief,
-             bool met) {
-    goals_.push_back({kernel_, what, measured, brief, true, met});
+  void Known(const std::string& what, bool met, const std::string& measured,
+             const std::string& detail = "") {
+    goals_.push_back({kernel_, what, measured, detail, true, met});
   }
 
   static double BeforeTheJump(const Figures& figures) {
@@ -92,8 +92,10 @@ class Checker {
     const double before = BeforeTheJump(*our) - BeforeTheJump(*floor);
     const std::string share = ours > 0 ? Format("1/%.1f", others / ours) : "below it";
     const std::string jump = Format("; before the jump %+.4f M", before / 1e6);
-    Known(what, Format("%.3f M of ", ours / 1e6) + Format("%.1f M: ", others / 1e6) + share + jump,
-          share + (least > 1000 ? jump : ""), ours * least <= others);
+    const std::string of = Format("%.3f M of ", ours / 1e6) + Format("%.1f M", others / 1e6);
+    // Of so small a share it has to be seen whose it is.
+    const bool tiny = least > 1000;
+    Known(what, ours * least <= others, share + (tiny ? jump : ""), of + (tiny ? "" : jump));
   }
 
   void DoesNotGrow(const Way& way) {
@@ -107,8 +109,7 @@ class Checker {
     const double growth =
         static_cast<double>(large->middle.blackout) / static_cast<double>(small->middle.blackout) -
         1;
-    const std::string percent = Format("%+.3f %%", growth * 100);
-    Known(what, percent, percent, std::abs(growth) <= 0.02);
+    Known(what, std::abs(growth) <= 0.02, Format("%+.3f %%", growth * 100));
   }
 
   void NothingCopied() {
@@ -129,9 +130,8 @@ class Checker {
       Unknown(what, "both");
       return;
     }
-    const std::string bytes = std::to_string(khop) + " bytes";
-    Known(what, bytes + "; control area at most " + std::to_string(kernel >> 10) + " KiB", bytes,
-          khop == 0 && kernel <= kControl);
+    Known(what, khop == 0 && kernel <= kControl, std::to_string(khop) + " bytes",
+          "control area at most " + std::to_string(kernel >> 10) + " KiB");
   }
 
   void LoadIsNoSlower() {
@@ -147,8 +147,7 @@ class Checker {
       }
       const double ratio =
           static_cast<double>(our->middle.load) / static_cast<double>(their->middle.load);
-      const std::string share = Format("%.2f", ratio);
-      Known(what, share + " of its instructions", share, ratio <= 1);
+      Known(what, ratio <= 1, Format("%.2f", ratio), "of its instructions");
     }
   }
 
@@ -176,31 +175,26 @@ class Checker {
     if (where.empty()) {
       Unknown(what, "khop");
     } else {
-      Known(what, where,
-            Format(most <= 0 ? "%.1f MiB below" : "%.1f MiB beyond", std::abs(most) / kMib),
-            most <= 0);
+      Known(what, most <= 0,
+            Format(most <= 0 ? "%.1f MiB below" : "%.1f MiB beyond", std::abs(most) / kMib), where);
     }
   }
 
   void SpreadIsSmall() {
     double most = 0;
-    int runs = 0;
     std::string where;
     for (const Sample& run : runs_) {
       if (run.what.kernel != kernel_) continue;
       const auto figures = FiguresOf(runs_, run.what);
       if (figures->runs < 2 || (!where.empty() && figures->spread <= most)) continue;
       most = figures->spread;
-      runs = figures->runs;
       where = run.what.way.Name() + ", " + std::to_string(run.what.payload_mib) + " MiB";
     }
     const std::string what = "runs of the same spread by at most 0.1 %";
     if (where.empty()) {
       Unknown(what, "a second run");
     } else {
-      const std::string percent = Format("%.3f %%", most * 100);
-      Known(what, percent + ", " + std::to_string(runs) + " runs of " + where,
-            percent + ", " + where, most <= 0.001);
+      Known(what, most <= 0.001, Format("%.3f %%, ", most * 100) + where);
     }
   }
 

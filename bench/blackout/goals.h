@@ -12,8 +12,8 @@ namespace khop::bench {
 struct Goal {
   std::string kernel;
   std::string what;      // "sha256, 100 MiB above the floor: at most 1/15 of kexec-tools'"
-  std::string measured;  // "231.2 M of 4175.8 M: 1/18.1"; what is missing if it was not measured
-  std::string brief;     // "1/18.1"
+  std::string measured;  // "1/18.1"
+  std::string detail;    // "231.2 M of 4175.8 M"; what is missing if it was not measured; may be ""
   bool known = false;
   bool met = false;
 };

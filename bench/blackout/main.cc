@@ -193,11 +193,12 @@ class Bench {
       printf("not measured: %s: %s\n", skip.what.c_str(), skip.why.c_str());
     }
     for (const Goal& goal : CheckGoals(runs_)) {
-      printf("%-7s %s: %s: %s\n",
+      printf("%-7s %s: %s: %s%s\n",
              !goal.known ? "?"
              : goal.met  ? "met"
                          : "MISSED",
-             goal.kernel.c_str(), goal.what.c_str(), goal.measured.c_str());
+             goal.kernel.c_str(), goal.what.c_str(), goal.measured.c_str(),
+             goal.detail.empty() ? "" : (" (" + goal.detail + ")").c_str());
     }
     return Write();
   }

@@ -56,14 +56,14 @@ std::string Verified(const Sample& run) {
   return Mib(run.verified) + (run.khop_mmu ? ", MMU on" : ", MMU off");
 }
 
+void AddOnce(std::vector<std::string>& list, const std::string& text) {
+  if (std::ranges::find(list, text) == list.end()) list.push_back(text);
+}
+
 // In the order of the first ones.
 std::vector<std::string> KernelsOf(const std::vector<Sample>& runs) {
   std::vector<std::string> kernels;
-  for (const Sample& run : runs) {
-    if (std::ranges::find(kernels, run.what.kernel) == kernels.end()) {
-      kernels.push_back(run.what.kernel);
-    }
-  }
+  for (const Sample& run : runs) AddOnce(kernels, run.what.kernel);
   return kernels;
 }
 
@@ -144,7 +144,7 @@ void AddGoals(std::ostringstream& out, const std::vector<Sample>& runs) {
       if (same == goals.end()) {
         out << " |";
       } else {
-        out << (same->known && !same->met ? " **missed**: " : " ") << same->brief << " |";
+        out << (same->known && !same->met ? " **missed**: " : " ") << same->measured << " |";
       }
     }
     out << '\n';
@@ -158,8 +158,7 @@ void AddSetups(std::ostringstream& out, const std::vector<Sample>& runs) {
   std::map<std::string, std::map<std::string, std::set<int>>> routes;
   for (const Sample& run : runs) {
     const size_t end = run.setup.find("; ");
-    const std::string kernel = run.setup.substr(0, end);
-    if (std::ranges::find(kernels, kernel) == kernels.end()) kernels.push_back(kernel);
+    AddOnce(kernels, run.setup.substr(0, end));
     const std::string rest = end == std::string::npos ? "" : run.setup.substr(end + 2);
     routes[rest][run.what.way.route].insert(run.what.payload_mib);
   }
