@@ -138,8 +138,8 @@ class Arena {
   Result<uint64_t> Grow(uint64_t page_size, uint64_t pages, const Journal& journal);
   Result<void> AddSegment(int slot, uint64_t page_size, uint64_t pages);
   Result<void> RemoveLastSegment();
-  // Appends the pages of a segment, one extent for each run.
-  Result<void> ReadPages(size_t segment, std::vector<Extent>& extents) const;
+  // Calls `use` with each page of a segment, in order.
+  Result<void> ForEachPage(size_t segment, const std::function<void(const Extent&)>& use) const;
   Result<void> DropExcept(std::vector<Extent> wanted);
   Result<void> SettlePools();
   void GiveBack();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The gather route's pages: any, the largest first.
 #include <algorithm>
+#include <utility>
 
 #include "tool/load/arena.h"
 #include "tool/system/memory_map.h"
@@ -29,21 +30,14 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
   // Sorts out the pages of the newest segment. Those that are refused stay until the end: given
   // back now, they would only be handed out again.
   const auto sort_out = [&]() -> Result<void> {
-    std::vector<Extent> fresh;
-    const uint64_t page = record_.segments.back().page_size;
-    if (const auto read = ReadPages(record_.segments.size() - 1, fresh); !read) return read;
-    for (const Extent& run : fresh) {
-      for (uint64_t at = 0; at < run.size; at += page) {
-        const Extent part{run.offset + at, page, run.address + at, run.address + at, run.segment};
-        if (UsablePage(map, request.forbidden, {part.address, page})) {
-          Append(good, part);
-          needed -= std::min(needed, page);
-        } else {
-          refused += page;
-        }
+    return ForEachPage(record_.segments.size() - 1, [&](const Extent& page) {
+      if (UsablePage(map, request.forbidden, {page.address, page.size})) {
+        Append(good, page);
+        needed -= std::min(needed, page.size);
+      } else {
+        refused += page.size;
       }
-    }
-    return {};
+    });
   };
   for (const uint64_t size : system::HugePageSizes(*system_)) {
     if (size <= system_->PageSize()) continue;
@@ -95,7 +89,7 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     }
     const size_t segments = record_.segments.size();
     // Where pages were refused, as many will be again: CMA gives them by turns.
-    const uint64_t again = std::min({needed + extra, refused_here, room - extra});
+    const uint64_t again = std::min({needed, refused_here, room - extra});
     const uint64_t pages = (needed + extra + again) / system_->PageSize();
     const uint64_t refused_before = refused;
     const auto added = AddSegment(request.slot, system_->PageSize(), pages);
@@ -109,8 +103,8 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     }
     needed += extra;
     if (const auto sorted = sort_out(); !sorted) return sorted;
-    extra = std::min(extra, needed);
-    needed -= extra;
+    // Asked for once: what was refused of it is held as well, until the end.
+    needed -= std::min(needed, std::exchange(extra, 0));
     refused_here = refused - refused_before;
   }
 }

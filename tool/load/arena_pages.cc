@@ -110,7 +110,8 @@ Result<void> Arena::RemoveLastSegment() {
   return {};
 }
 
-Result<void> Arena::ReadPages(size_t segment, std::vector<Extent>& extents) const {
+Result<void> Arena::ForEachPage(size_t segment,
+                                const std::function<void(const Extent&)>& use) const {
   auto pagemap = system::Pagemap::Open(*system_);
   if (!pagemap) return Forward(pagemap);
   const uint64_t page = record_.segments[segment].page_size;
@@ -120,7 +121,7 @@ Result<void> Arena::ReadPages(size_t segment, std::vector<Extent>& extents) cons
     if (!IsAligned(addresses[i].value, page)) {
       return Fail(ExitCode::kInternal, "the arena", "a huge page is not aligned to its size");
     }
-    Append(extents, {i * page, page, addresses[i], addresses[i], static_cast<uint32_t>(segment)});
+    use({i * page, page, addresses[i], addresses[i], static_cast<uint32_t>(segment)});
   }
   return {};
 }

@@ -21,18 +21,6 @@ std::unexpected<Failure> TooLittle(uint64_t pages, uint64_t had) {
               "free memory, try after: echo 3 > /proc/sys/vm/drop_caches, or take --route gather");
 }
 
-// The 2 MiB pages of runs.
-std::vector<Extent> Pages(std::span<const Extent> extents) {
-  std::vector<Extent> pages;
-  for (const Extent& extent : extents) {
-    for (uint64_t at = 0; at < extent.size; at += kHugePageSize) {
-      const PhysAddr address = extent.address + at;
-      pages.push_back({extent.offset + at, kHugePageSize, address, address, extent.segment});
-    }
-  }
-  return pages;
-}
-
 }  // namespace
 
 Result<Arena> Arena::Create(System& system, const system::MemoryMap& map, const Request& request,
@@ -67,11 +55,10 @@ Result<void> Arena::Search(const system::MemoryMap& map, const Request& request,
     if (*got != 0) {
       if (const auto added = AddSegment(request.slot, kHugePageSize, *got); !added) return added;
       taken += *got;
-      std::vector<Extent> fresh;
-      if (const auto read = ReadPages(record_.segments.size() - 1, fresh); !read) return read;
-      std::ranges::copy_if(Pages(fresh), std::back_inserter(usable), [&](const Extent& page) {
-        return UsablePage(map, request.forbidden, {page.address, kHugePageSize});
+      const auto read = ForEachPage(record_.segments.size() - 1, [&](const Extent& page) {
+        if (UsablePage(map, request.forbidden, {page.address, page.size})) usable.push_back(page);
       });
+      if (!read) return read;
     }
     if (usable.size() >= needed) {
       std::ranges::sort(usable, {}, &Extent::address);

@@ -115,6 +115,38 @@ TEST_F(ArenaTest, UsesNoPageThatIsReserved) {
   EXPECT_EQ(arena->runs()[0].value, kBase + 5 * kPage);
 }
 
+// Pages that are refused are held until the end: what was to be chosen from shrinks by them, so
+// that no more is taken in all.
+TEST_F(ArenaTest, WhatIsRefusedIsPartOfTheChoice) {
+  constexpr uint64_t kBasePage = 4096;
+  SetFree({});
+  for (uint64_t page = 0; page < 400; ++page) {
+    system_.base_pages.push_back(kBase + page * kBasePage);
+    if (page % 10 == 0) forbidden_.push_back({PhysAddr{kBase + page * kBasePage}, 1});
+  }
+  const auto taken = [&](uint64_t pages, uint64_t extra) {
+    const auto arena = Arena::Gather(machine_.system, map_,
+                                     {.slot = 0,
+                                      .bytes = pages * kBasePage,
+                                      .extra = extra * kBasePage,
+                                      .forbidden = forbidden_,
+                                      .transient_limit = uint64_t{1} << 20,
+                                      .before_base_pages = [] { return Result<void>(); }},
+                                     NoJournal);
+    EXPECT_TRUE(arena) << arena.error().message;
+    uint64_t bytes = 0;
+    for (const ArenaSegment& segment : arena->record().segments) bytes += segment.size;
+    return bytes / kBasePage;
+  };
+  const auto before = machine_.Look();
+  // Of 100 are 10 refused, so 10 more are needed, and as many may be refused again.
+  EXPECT_EQ(taken(100, 0), 120U);
+  EXPECT_EQ(taken(100, 5), 117U);  // 11 of 105
+  EXPECT_EQ(taken(100, 20), 120U);
+  EXPECT_EQ(taken(100, 50), 150U);
+  EXPECT_EQ(machine_.Look(), before);
+}
+
 TEST_F(ArenaTest, OpensAgainAndNoticesWhatChanged) {
   ArenaRecord record;
   {
