@@ -27,6 +27,17 @@ TEST_F(GatherFull, PagesStayOrAreFoundAgain) {
   ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
 }
 
+class GatherPeakFull : public GatherPeakMachine {};
+
+// A gibibyte in 128,000 stretches: with so many the lists of them are what khop takes.
+TEST_F(GatherPeakFull, IsThePayloadWithOneGibInBasePages) {
+  START_FIRST_MACHINE({.memory_mib = 5120, .next_padding = uint64_t{1000} << 20, .on_disk = true});
+  // Somebody else's files, so that no page cache counts.
+  MUST(guest().Must("mkdir /tmp/next && mount -t tmpfs none /tmp/next && cp /next/* /tmp/next/"));
+  ExpectThePayload("for max in hugetlb.*.max; do echo 0 > $max; done", "/tmp/next");
+  EXPECT_EQ(huge_, 0u);
+}
+
 class GatherFrom : public GatherMachine {
  protected:
   void HopFrom(const std::string& kernel, const std::string& next, const std::string& cpu) {

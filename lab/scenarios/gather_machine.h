@@ -49,4 +49,48 @@ class GatherMachine : public FirstMachine {
   }
 };
 
+// Payload, khop's own memory and what it takes for a moment, as the kernel counts them for a
+// cgroup.
+class GatherPeakMachine : public GatherMachine {
+ protected:
+  // `limits`: shell commands, in the cgroup's directory, before the load from `directory`.
+  void ExpectThePayload(const std::string& limits, const std::string& directory = "/next") {
+    FragmentMemory(64);
+    MUST(
+        guest().Must("mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && "
+                     "echo '+memory +hugetlb' > /tmp/cgroup/cgroup.subtree_control && "
+                     "mkdir /tmp/cgroup/load && cd /tmp/cgroup/load && " +
+                     limits));
+    MUST(
+        guest().Must("echo $$ > /tmp/cgroup/load/cgroup.procs; "
+                     "khop load " +
+                     directory + "/Image --initrd " + directory +
+                     "/initrd --route gather; code=$?; "
+                     "echo $$ > /tmp/cgroup/cgroup.procs; exit $code"));
+    const Result<std::string> peak = guest().Must("cat /tmp/cgroup/load/memory.peak");
+    MUST(peak);
+    const Result<nlohmann::json> status = KhopJson(guest(), "status");
+    MUST(status);
+    for (const nlohmann::json& segment : (*status)["segments"]) {
+      payload_ += segment.value("size", uint64_t{0});
+    }
+    ASSERT_GT(payload_, uint64_t{130} << 20);
+    // Not counted there: hugetlb pages.
+    for (const nlohmann::json& pages : (*status)["arena"]) {
+      const auto size = pages.value("page_size", uint64_t{0});
+      if (size > 4096) huge_ += size * pages.value("count", uint64_t{0});
+    }
+    const uint64_t bytes = std::stoull(*peak) + huge_;
+    printf("payload %.1f MiB, peak %.1f MiB, of it %.1f in huge pages\n", Mib(payload_), Mib(bytes),
+           Mib(huge_));
+    EXPECT_GT(bytes, payload_);
+    EXPECT_LE(Mib(bytes), Mib(payload_) * 1.02 + 8);
+  }
+
+  static double Mib(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+  uint64_t payload_ = 0;
+  uint64_t huge_ = 0;
+};
+
 }  // namespace khop::lab

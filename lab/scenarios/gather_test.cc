@@ -78,47 +78,7 @@ TEST_F(Gather, PagesThatHaveMovedAreFound) {
   ASSERT_NO_FATAL_FAILURE(HopByGather(&proof));
 }
 
-// Payload, khop's own memory and what it takes for a moment, as the kernel counts them for a
-// cgroup.
-class GatherPeak : public Gather {
- protected:
-  // `limits`: shell commands, in the cgroup's directory, before the load.
-  void ExpectThePayload(const std::string& limits) {
-    FragmentMemory(64);
-    MUST(
-        guest().Must("mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && "
-                     "echo '+memory +hugetlb' > /tmp/cgroup/cgroup.subtree_control && "
-                     "mkdir /tmp/cgroup/load && cd /tmp/cgroup/load && " +
-                     limits));
-    MUST(
-        guest().Must("echo $$ > /tmp/cgroup/load/cgroup.procs; "
-                     "khop load /next/Image --initrd /next/initrd --route gather; code=$?; "
-                     "echo $$ > /tmp/cgroup/cgroup.procs; exit $code"));
-    const Result<std::string> peak = guest().Must("cat /tmp/cgroup/load/memory.peak");
-    MUST(peak);
-    const Result<nlohmann::json> status = KhopJson(guest(), "status");
-    MUST(status);
-    for (const nlohmann::json& segment : (*status)["segments"]) {
-      payload_ += segment.value("size", uint64_t{0});
-    }
-    ASSERT_GT(payload_, uint64_t{130} << 20);
-    // Not counted there: hugetlb pages.
-    for (const nlohmann::json& pages : (*status)["arena"]) {
-      const auto size = pages.value("page_size", uint64_t{0});
-      if (size > 4096) huge_ += size * pages.value("count", uint64_t{0});
-    }
-    const uint64_t bytes = std::stoull(*peak) + huge_;
-    printf("payload %.1f MiB, peak %.1f MiB, of it %.1f in huge pages\n", Mib(payload_), Mib(bytes),
-           Mib(huge_));
-    EXPECT_GT(bytes, payload_);
-    EXPECT_LE(Mib(bytes), Mib(payload_) * 1.02 + 8);
-  }
-
-  static double Mib(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
-
-  uint64_t payload_ = 0;
-  uint64_t huge_ = 0;
-};
+class GatherPeak : public GatherPeakMachine {};
 
 TEST_F(GatherPeak, IsThePayload) {
   START_FIRST_MACHINE({.next_padding = uint64_t{96} << 20});

@@ -168,7 +168,6 @@ Result<Arena> Arena::Open(System& system, const ArenaRecord& record) {
 
 void Arena::SetExtents(std::vector<Extent> extents) {
   SortByDestination(extents);
-  extents.shrink_to_fit();
   record_.extents = std::make_shared<const std::vector<Extent>>(std::move(extents));
 }
 

@@ -67,7 +67,11 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
   }
   // What is beyond the need in base pages: the kernel hands out the smallest stretches first, and
   // those lie between the huge pages.
-  uint64_t extra = request.extra;
+  const uint64_t page = system_->PageSize();
+  uint64_t extra =
+      request.extra +
+      AlignDown(request.extra_for_huge * ((request.bytes - needed) / page) / (request.bytes / page),
+                page);
   if (needed + extra == 0) return {};
   if (const auto ready = request.before_base_pages(); !ready) return ready;
   uint64_t refused_here = 0;  // in the last round
@@ -114,6 +118,9 @@ Result<Arena> Arena::Gather(System& system, const system::MemoryMap& map,
   Arena arena(system);
   arena.record_.slot = request.slot;
   std::vector<Extent> good;
+  // What is never written costs no memory, and to grow would take as much again.
+  good.reserve((request.bytes + request.extra + request.extra_for_huge + request.extra_huge) /
+               system.PageSize());
   if (const auto taken = arena.Take(map, request, journal, good); !taken) return Forward(taken);
   if (const auto dropped = arena.DropExcept(std::move(good)); !dropped) return Forward(dropped);
   return arena;

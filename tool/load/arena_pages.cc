@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How an arena gets its pages, and gives back those that it does not need.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "tool/load/arena.h"
@@ -115,13 +116,19 @@ Result<void> Arena::ForEachPage(size_t segment,
   auto pagemap = system::Pagemap::Open(*system_);
   if (!pagemap) return Forward(pagemap);
   const uint64_t page = record_.segments[segment].page_size;
-  std::vector<PhysAddr> addresses(record_.segments[segment].size / page);
-  if (const auto read = pagemap->Lookup(mappings_[segment], page, addresses); !read) return read;
-  for (size_t i = 0; i < addresses.size(); ++i) {
-    if (!IsAligned(addresses[i].value, page)) {
-      return Fail(ExitCode::kInternal, "the arena", "a huge page is not aligned to its size");
+  std::array<PhysAddr, 512> some;
+  for (uint64_t at = 0; at < record_.segments[segment].size;) {
+    const uint64_t left = (record_.segments[segment].size - at) / page;
+    const auto addresses = std::span(some).first(std::min<uint64_t>(left, some.size()));
+    const auto read = pagemap->Lookup(mappings_[segment] + at, page, addresses);
+    if (!read) return read;
+    for (const PhysAddr address : addresses) {
+      if (!IsAligned(address.value, page)) {
+        return Fail(ExitCode::kInternal, "the arena", "a huge page is not aligned to its size");
+      }
+      use({at, page, address, address, static_cast<uint32_t>(segment)});
+      at += page;
     }
-    use({i * page, page, addresses[i], addresses[i], static_cast<uint32_t>(segment)});
   }
   return {};
 }

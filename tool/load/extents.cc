@@ -93,6 +93,7 @@ std::vector<PhysRange> Addresses(std::span<const Extent> extents) {
     }
   }
   if (!ranges.empty()) ranges.resize(used + 1);
+  ranges.shrink_to_fit();
   return ranges;
 }
 

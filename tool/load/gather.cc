@@ -170,9 +170,10 @@ struct Taken {
   GatherPlan plan;
 };
 
-// Bytes beyond the need, to choose from: base pages, and whole pages of 2 MiB.
+// Bytes beyond the need, to choose from: as Arena::GatherRequest has them.
 struct Extra {
   uint64_t base = 0;
+  uint64_t for_huge = 0;
   uint64_t huge = 0;
 };
 
@@ -183,12 +184,14 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
                           const Progress& progress) {
   const int slot = session.FreeSlot();
   if (const auto begun = session.BeginBuild(slot, {}); !begun) return Forward(begun);
-  progress("taking " + HumanBytes(needed + extra.base + extra.huge) + " of pages of any size");
+  progress("taking " + HumanBytes(needed) + " of pages of any size, and up to " +
+           HumanBytes(extra.base + extra.for_huge + extra.huge) + " to choose from");
   auto arena =
       Arena::Gather(system, prepared.map,
                     {.slot = slot,
                      .bytes = needed,
                      .extra = AlignDown(extra.base, uint64_t{1} << 20),
+                     .extra_for_huge = extra.for_huge,
                      .extra_huge = AlignDown(extra.huge, system::kHugePageSize),
                      .forbidden = prepared.forbidden,
                      .transient_limit = (available - needed) / 2,
@@ -231,7 +234,9 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   // With little extra first, so that the peak is the payload; with more if that gives no place.
   // Where both kinds are `most`, taking ends where Arena::kKeptAvailable is left.
   const uint64_t most = MostExtra(needed, *available);
-  Extra extra{.base = std::min(most, needed / 128 + kLittle), .huge = std::min(most, kLittle)};
+  Extra extra{.base = std::min(most, kLittle),
+              .for_huge = std::min(most, needed / 128),
+              .huge = std::min(most, kLittle)};
   // Where the payload is most of the memory, its destinations are what the kernel breaks up next
   // for pages of its own, unless khop has them: free blocks, taken for a moment.
   if (*available < 2 * needed + kTight) extra.huge = most;
@@ -243,13 +248,12 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
     if (first || first.error().code != ExitCode::kNoContiguousMemory || most <= extra.base) {
       return first;
     }
-    extra.base = most;
+    extra = {.base = most, .huge = extra.huge};
     return take();
   }();
   if (!taken) return Forward(taken);
   auto& [arena, input, plan] = *taken;
-  const std::vector<Extent> kept = PagesToKeep(arena, needed, input, plan);
-  if (const auto trimmed = arena.Trim(kept); !trimmed) {
+  if (const auto trimmed = arena.Trim(PagesToKeep(arena, needed, input, plan)); !trimmed) {
     return Forward(trimmed);
   }
   // What is not kept may be somebody else's from now on, and these lists are long.

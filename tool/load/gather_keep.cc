@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 namespace khop::load {
 
@@ -10,11 +11,13 @@ using plan::Piece;
 
 namespace {
 
-// What each page is for, ascending by where it is.
-std::vector<Piece> UsesOf(const GatherInput& input, const GatherPlan& plan) {
-  std::vector<Piece> uses = plan.pieces;
+// What each page is for, ascending by where it is: the plan's own pieces, of which there may be
+// hundreds of thousands, and more.
+std::vector<Piece> UsesOf(const GatherInput& input, GatherPlan& plan) {
+  std::vector<Piece> uses = std::exchange(plan.pieces, {});
   Ranges sources;
-  for (const Piece& piece : plan.pieces) sources.push_back({piece.source, piece.size});
+  sources.reserve(uses.size());
+  for (const Piece& piece : uses) sources.push_back({piece.source, piece.size});
   sources = Joined(std::move(sources));
   const PhysAddr bss = plan.placed.image + AlignUp(input.kernel_bytes, input.granule);
   const PhysAddr end = plan.placed.image + AlignUp(input.sizes.image_size, input.granule);
@@ -25,6 +28,7 @@ std::vector<Piece> UsesOf(const GatherInput& input, const GatherPlan& plan) {
                   {plan.spare, input.granule}};
   if (end > bss) loose.push_back({bss, end - bss});
   loose = Without(InBoth(Joined(std::move(loose)), input.owned), sources);
+  uses.reserve(uses.size() + loose.size());
   for (const PhysRange& range : loose) uses.push_back({range.start, range.start, range.size});
   std::ranges::sort(uses, {}, &Piece::source);
   return uses;
@@ -93,7 +97,9 @@ std::vector<Piece> GiveUpHugePages(const Arena& arena, uint64_t needed, GatherIn
 // anything is.
 std::vector<Extent> Wanted(const Arena& arena, std::span<const Piece> uses) {
   std::vector<Extent> wanted;
-  wanted.reserve(uses.size());  // hardly ever more
+  // Each use, and what lies beside it in huge pages, ends once where an extent does. What is never
+  // written costs no memory, and to grow would take as much again.
+  wanted.reserve(arena.extents().size() + 2 * uses.size());
   const auto add = [&](const Extent& extent, PhysAddr from, PhysAddr to, PhysAddr destination) {
     if (to <= from) return;
     Append(wanted,

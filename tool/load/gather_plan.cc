@@ -283,8 +283,10 @@ class Planner {
       if (used) {
         plan_.pieces.resize(*used);
         plan_.pieces.shrink_to_fit();
-        plan_.order.reserve(static_cast<size_t>(
-            std::ranges::count_if(plan_.pieces, [](const Piece& p) { return !p.in_place(); })));
+        const auto moved =
+            std::ranges::count_if(plan_.pieces, [](const Piece& p) { return !p.in_place(); });
+        const uint64_t bss = whole_[kKernelPart] - file_[kKernelPart];
+        plan_.order.reserve(static_cast<size_t>(moved) + bss / granule_);
         std::ranges::copy_if(plan_.pieces, std::back_inserter(plan_.order),
                              [](const Piece& piece) { return !piece.in_place(); });
         return {};
