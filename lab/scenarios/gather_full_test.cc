@@ -29,7 +29,7 @@ TEST_F(GatherFull, PagesStayOrAreFoundAgain) {
 
 class GatherPeakFull : public GatherPeakMachine {};
 
-// A gibibyte in 128,000 stretches: with so many the lists of them are what khop takes.
+// So many pages that khop's lists of them are what counts.
 TEST_F(GatherPeakFull, IsThePayloadWithOneGibInBasePages) {
   START_FIRST_MACHINE({.memory_mib = 5120, .next_padding = uint64_t{1000} << 20, .on_disk = true});
   // Somebody else's files, so that no page cache counts.

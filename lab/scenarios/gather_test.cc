@@ -85,8 +85,9 @@ TEST_F(GatherPeak, IsThePayload) {
   ExpectThePayload("true");
 }
 
-// How many pages of 64 KiB there are is chance, and so is how many base pages of CMA, which khop
-// has to refuse, and holds until it has others: none of the first and some of the second.
+// How many pages of 64 KiB there are is chance, and so is how many base pages were the running
+// kernel's __init, which /proc/iomem calls reserved: khop refuses those, and holds them until it
+// has others. None of the first, and where less memory is free some of the second.
 TEST_F(GatherPeak, IsThePayloadInBasePages) {
   START_FIRST_MACHINE({.next_padding = uint64_t{96} << 20, .append = "cma=128M"});
   ExpectThePayload("for max in hugetlb.*.max; do echo 0 > $max; done");

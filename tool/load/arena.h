@@ -71,11 +71,13 @@ class Arena {
   struct GatherRequest {
     int slot = 0;
     uint64_t bytes = 0;  // whole base pages, not 0
-    // More to choose from, if they can be had: base pages; base pages to give up huge ones for, by
-    // the share of `bytes` that is in such; and whole pages of 2 MiB.
+    // More to choose from, if they can be had: base pages; base pages to give up huge ones for, at
+    // most as many as there are of those; and whole pages of 2 MiB.
     uint64_t extra = 0;
     uint64_t extra_for_huge = 0;
     uint64_t extra_huge = 0;
+    // Pages that are refused do not count as base pages to choose from: so much more is held.
+    bool insist = false;
     std::span<const PhysRange> forbidden;
     uint64_t transient_limit = 0;  // bytes of pages that may be taken and refused
     // Called once before the first base page is taken: makes compaction leave locked pages alone.

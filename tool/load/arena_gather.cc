@@ -39,25 +39,36 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
       }
     });
   };
+  // Pages that a pool has got and that cannot be used would be held beside those taken instead.
+  const auto give_back = [&](uint64_t size) -> Result<void> {
+    const auto record = std::ranges::find(grown_, size, &PoolRecord::page_size);
+    const auto used = std::ranges::find(record_.segments, size, &ArenaSegment::page_size);
+    if (record == grown_.end() || used != record_.segments.end()) return {};
+    return RestorePools(*system_, {record, 1});
+  };
   for (const uint64_t size : system::HugePageSizes(*system_)) {
     if (size <= system_->PageSize()) continue;
     // At the edges of kernel and initrd huge pages are used in part and held whole: of sizes above
     // 2 MiB only those are taken that waste little against the payload.
     if (size > system::kHugePageSize && size > request.bytes / 64) continue;
-    const uint64_t choice = size == system::kHugePageSize ? request.extra_huge : 0;
+    uint64_t choice = size == system::kHugePageSize ? request.extra_huge : 0;
     while (needed >= size && refused <= request.transient_limit &&
            record_.segments.size() + kBaseSegments < kSegmentsPerSlot) {
-      const uint64_t wanted = (needed + choice) / size;
+      const uint64_t wanted = (needed + std::exchange(choice, 0)) / size;
       const uint64_t refused_before = refused;
       const auto got = Grow(size, wanted, journal);
       if (!got && !Passable(got.error())) return Forward(got);
-      if (!got || *got == 0) break;
+      if (!got || *got == 0) {
+        if (const auto back = give_back(size); !back) return back;
+        break;
+      }
       const size_t segments = record_.segments.size();
       if (const auto added = AddSegment(request.slot, size, std::min(*got, wanted)); !added) {
         if (!Passable(added.error())) return added;
         if (record_.segments.size() > segments) {
           if (const auto removed = RemoveLastSegment(); !removed) return removed;
         }
+        if (const auto back = give_back(size); !back) return back;
         break;
       }
       if (const auto sorted = sort_out(); !sorted) return sorted;
@@ -67,11 +78,10 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
   }
   // What is beyond the need in base pages: the kernel hands out the smallest stretches first, and
   // those lie between the huge pages.
-  const uint64_t page = system_->PageSize();
-  uint64_t extra =
-      request.extra +
-      AlignDown(request.extra_for_huge * ((request.bytes - needed) / page) / (request.bytes / page),
-                page);
+  uint64_t extra = request.extra + std::min(request.extra_for_huge, request.bytes - needed);
+  // What is refused is held as well, until the end: it is part of what may be taken beyond the
+  // need.
+  if (!request.insist) extra -= std::min(extra, refused);
   if (needed + extra == 0) return {};
   if (const auto ready = request.before_base_pages(); !ready) return ready;
   uint64_t refused_here = 0;  // in the last round
@@ -93,9 +103,11 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     }
     const size_t segments = record_.segments.size();
     // Where pages were refused, as many will be again: CMA gives them by turns.
-    const uint64_t again = std::min({needed, refused_here, room - extra});
+    const uint64_t again = std::min({needed + extra, refused_here, room - extra});
     const uint64_t pages = (needed + extra + again) / system_->PageSize();
     const uint64_t refused_before = refused;
+    // To grow page by page would take as much again; what stays unwritten costs no memory.
+    good.reserve(good.size() + pages);
     const auto added = AddSegment(request.slot, system_->PageSize(), pages);
     if (!added) {
       if (extra == 0 || !Passable(added.error())) return added;
@@ -107,8 +119,9 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     }
     needed += extra;
     if (const auto sorted = sort_out(); !sorted) return sorted;
-    // Asked for once: what was refused of it is held as well, until the end.
-    needed -= std::min(needed, std::exchange(extra, 0));
+    extra = std::min(extra, needed);  // what is left of it
+    needed -= extra;
+    if (!request.insist) extra = 0;
     refused_here = refused - refused_before;
   }
 }
@@ -118,9 +131,6 @@ Result<Arena> Arena::Gather(System& system, const system::MemoryMap& map,
   Arena arena(system);
   arena.record_.slot = request.slot;
   std::vector<Extent> good;
-  // What is never written costs no memory, and to grow would take as much again.
-  good.reserve((request.bytes + request.extra + request.extra_for_huge + request.extra_huge) /
-               system.PageSize());
   if (const auto taken = arena.Take(map, request, journal, good); !taken) return Forward(taken);
   if (const auto dropped = arena.DropExcept(std::move(good)); !dropped) return Forward(dropped);
   return arena;

@@ -115,36 +115,87 @@ TEST_F(ArenaTest, UsesNoPageThatIsReserved) {
   EXPECT_EQ(arena->runs()[0].value, kBase + 5 * kPage);
 }
 
+class GatherArenaTest : public ArenaTest {
+ protected:
+  static constexpr uint64_t kBasePage = 4096;
+
+  GatherArenaTest() {
+    SetFree({});
+    for (uint64_t page = 0; page < 1200; ++page) {
+      system_.base_pages.push_back(kBase + page * kBasePage);
+    }
+  }
+
+  // Of base pages.
+  struct Want {
+    uint64_t pages = 0;
+    uint64_t extra = 0;
+    uint64_t extra_for_huge = 0;
+    bool insist = false;
+  };
+  Result<Arena> Gather(const Want& want) {
+    return Arena::Gather(machine_.system, map_,
+                         {.slot = 0,
+                          .bytes = want.pages * kBasePage,
+                          .extra = want.extra * kBasePage,
+                          .extra_for_huge = want.extra_for_huge * kBasePage,
+                          .insist = want.insist,
+                          .forbidden = forbidden_,
+                          .transient_limit = uint64_t{1} << 20,
+                          .before_base_pages = [] { return Result<void>(); }},
+                         NoJournal);
+  }
+  // The base pages that it takes, refused ones too.
+  uint64_t Taken(const Want& want) {
+    const auto arena = Gather(want);
+    if (!arena) {
+      ADD_FAILURE() << arena.error().message;
+      return 0;
+    }
+    uint64_t bytes = 0;
+    for (const ArenaSegment& segment : arena->record().segments) {
+      if (segment.base) bytes += segment.size;
+    }
+    return bytes / kBasePage;
+  }
+};
+
 // Pages that are refused are held until the end: what was to be chosen from shrinks by them, so
 // that no more is taken in all.
-TEST_F(ArenaTest, WhatIsRefusedIsPartOfTheChoice) {
-  constexpr uint64_t kBasePage = 4096;
-  SetFree({});
-  for (uint64_t page = 0; page < 400; ++page) {
-    system_.base_pages.push_back(kBase + page * kBasePage);
-    if (page % 10 == 0) forbidden_.push_back({PhysAddr{kBase + page * kBasePage}, 1});
+TEST_F(GatherArenaTest, WhatIsRefusedIsPartOfTheChoice) {
+  for (uint64_t page = 0; page < 1200; page += 10) {
+    forbidden_.push_back({PhysAddr{kBase + page * kBasePage}, 1});
   }
-  const auto taken = [&](uint64_t pages, uint64_t extra) {
-    const auto arena = Arena::Gather(machine_.system, map_,
-                                     {.slot = 0,
-                                      .bytes = pages * kBasePage,
-                                      .extra = extra * kBasePage,
-                                      .forbidden = forbidden_,
-                                      .transient_limit = uint64_t{1} << 20,
-                                      .before_base_pages = [] { return Result<void>(); }},
-                                     NoJournal);
-    EXPECT_TRUE(arena) << arena.error().message;
-    uint64_t bytes = 0;
-    for (const ArenaSegment& segment : arena->record().segments) bytes += segment.size;
-    return bytes / kBasePage;
-  };
   const auto before = machine_.Look();
   // Of 100 are 10 refused, so 10 more are needed, and as many may be refused again.
-  EXPECT_EQ(taken(100, 0), 120U);
-  EXPECT_EQ(taken(100, 5), 117U);  // 11 of 105
-  EXPECT_EQ(taken(100, 20), 120U);
-  EXPECT_EQ(taken(100, 50), 150U);
+  EXPECT_EQ(Taken({.pages = 100}), 120U);
+  EXPECT_EQ(Taken({.pages = 100, .extra = 5}), 117U);  // 11 of 105
+  EXPECT_EQ(Taken({.pages = 100, .extra = 20}), 120U);
+  EXPECT_EQ(Taken({.pages = 100, .extra = 50}), 150U);
+  EXPECT_EQ(Taken({.pages = 100, .extra = 50, .insist = true}), 180U);
   EXPECT_EQ(machine_.Look(), before);
+}
+
+TEST_F(GatherArenaTest, BasePagesToGiveUpHugeOnesForAreNoMoreThanThose) {
+  EXPECT_EQ(Taken({.pages = 100, .extra = 20, .extra_for_huge = 30}), 120U);
+  SetFree({4});
+  EXPECT_EQ(Taken({.pages = 512 + 100, .extra = 20, .extra_for_huge = 30}), 150U);
+}
+
+TEST_F(GatherArenaTest, APoolWhosePagesCannotBeUsedGivesThemBack) {
+  SetFree({4, 5});
+  int without = 0;
+  for (int call = 0;; ++call) {
+    system_.NewProcess();
+    system_.fail_call = call;
+    system_.fail_error = ENOMEM;
+    const auto arena = Gather({.pages = 2 * 512 + 100});
+    if (system_.calls <= call) break;
+    if (!arena || system_.PagesInUse() != 0) continue;
+    ++without;
+    EXPECT_EQ(system_.pool_total(), 0U) << "call " << call << " " << system_.failed;
+  }
+  EXPECT_GT(without, 1);
 }
 
 TEST_F(ArenaTest, OpensAgainAndNoticesWhatChanged) {

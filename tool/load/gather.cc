@@ -175,6 +175,7 @@ struct Extra {
   uint64_t base = 0;
   uint64_t for_huge = 0;
   uint64_t huge = 0;
+  bool insist = false;
 };
 
 // Takes `needed` bytes of pages, and `extra`, and plans with them. `input`: all that does not
@@ -193,6 +194,7 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
                      .extra = AlignDown(extra.base, uint64_t{1} << 20),
                      .extra_for_huge = extra.for_huge,
                      .extra_huge = AlignDown(extra.huge, system::kHugePageSize),
+                     .insist = extra.insist,
                      .forbidden = prepared.forbidden,
                      .transient_limit = (available - needed) / 2,
                      .before_base_pages = [&] { return session.HoldCompaction(); }},
@@ -234,9 +236,8 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
   // With little extra first, so that the peak is the payload; with more if that gives no place.
   // Where both kinds are `most`, taking ends where Arena::kKeptAvailable is left.
   const uint64_t most = MostExtra(needed, *available);
-  Extra extra{.base = std::min(most, kLittle),
-              .for_huge = std::min(most, needed / 128),
-              .huge = std::min(most, kLittle)};
+  const uint64_t little = std::min(most, kLittle);
+  Extra extra{.base = little, .for_huge = std::min(most - little, needed / 128), .huge = little};
   // Where the payload is most of the memory, its destinations are what the kernel breaks up next
   // for pages of its own, unless khop has them: free blocks, taken for a moment.
   if (*available < 2 * needed + kTight) extra.huge = most;
@@ -248,7 +249,7 @@ Result<report::Plan> LoadByGather(System& system, Session& session, const LoadOp
     if (first || first.error().code != ExitCode::kNoContiguousMemory || most <= extra.base) {
       return first;
     }
-    extra = {.base = most, .huge = extra.huge};
+    extra = {.base = most, .huge = extra.huge, .insist = true};
     return take();
   }();
   if (!taken) return Forward(taken);

@@ -97,8 +97,7 @@ std::vector<Piece> GiveUpHugePages(const Arena& arena, uint64_t needed, GatherIn
 // anything is.
 std::vector<Extent> Wanted(const Arena& arena, std::span<const Piece> uses) {
   std::vector<Extent> wanted;
-  // Each use, and what lies beside it in huge pages, ends once where an extent does. What is never
-  // written costs no memory, and to grow would take as much again.
+  // Hardly ever more; to grow would take as much again, and what stays unwritten costs no memory.
   wanted.reserve(arena.extents().size() + 2 * uses.size());
   const auto add = [&](const Extent& extent, PhysAddr from, PhysAddr to, PhysAddr destination) {
     if (to <= from) return;
