@@ -40,11 +40,12 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     });
   };
   // Pages that a pool has got and that cannot be used would be held beside those taken instead.
-  const auto give_back = [&](uint64_t size) -> Result<void> {
+  // SettlePools() tries again.
+  const auto give_back = [&](uint64_t size) {
     const auto record = std::ranges::find(grown_, size, &PoolRecord::page_size);
     const auto used = std::ranges::find(record_.segments, size, &ArenaSegment::page_size);
-    if (record == grown_.end() || used != record_.segments.end()) return {};
-    return RestorePools(*system_, {record, 1});
+    if (record == grown_.end() || used != record_.segments.end()) return;
+    (void)RestorePools(*system_, {record, 1});
   };
   for (const uint64_t size : system::HugePageSizes(*system_)) {
     if (size <= system_->PageSize()) continue;
@@ -59,7 +60,7 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
       const auto got = Grow(size, wanted, journal);
       if (!got && !Passable(got.error())) return Forward(got);
       if (!got || *got == 0) {
-        if (const auto back = give_back(size); !back) return back;
+        give_back(size);
         break;
       }
       const size_t segments = record_.segments.size();
@@ -68,7 +69,7 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
         if (record_.segments.size() > segments) {
           if (const auto removed = RemoveLastSegment(); !removed) return removed;
         }
-        if (const auto back = give_back(size); !back) return back;
+        give_back(size);
         break;
       }
       if (const auto sorted = sort_out(); !sorted) return sorted;
