@@ -80,12 +80,10 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
   // What is beyond the need in base pages: the kernel hands out the smallest stretches first, and
   // those lie between the huge pages.
   uint64_t extra = request.extra + std::min(request.extra_for_huge, request.bytes - needed);
-  // What is refused is held as well, until the end: it is part of what may be taken beyond the
-  // need.
-  if (!request.insist) extra -= std::min(extra, refused);
   if (needed + extra == 0) return {};
   if (const auto ready = request.before_base_pages(); !ready) return ready;
-  uint64_t refused_here = 0;  // in the last round
+  const uint64_t refused_huge = refused;
+  uint64_t step = 1;
   for (;;) {
     // The kernel kills for memory before it refuses base pages: beyond the need only what leaves
     // something, with what was refused counted in.
@@ -103,10 +101,11 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
                   "free other memory, or reboot with a smaller cma=");
     }
     const size_t segments = record_.segments.size();
-    // Where pages were refused, as many will be again: CMA gives them by turns.
-    const uint64_t again = std::min({needed + extra, refused_here, room - extra});
+    // Where pages were refused, as many will be again: CMA gives them by turns. Then more and more:
+    // the smallest stretches come first, and may be of the kernel's __init only.
+    const uint64_t again =
+        std::min({(needed + extra) * step, refused - refused_huge, room - extra});
     const uint64_t pages = (needed + extra + again) / system_->PageSize();
-    const uint64_t refused_before = refused;
     // To grow page by page would take as much again; what stays unwritten costs no memory.
     good.reserve(good.size() + pages);
     const auto added = AddSegment(request.slot, system_->PageSize(), pages);
@@ -122,8 +121,9 @@ Result<void> Arena::Take(const system::MemoryMap& map, const GatherRequest& requ
     if (const auto sorted = sort_out(); !sorted) return sorted;
     extra = std::min(extra, needed);  // what is left of it
     needed -= extra;
+    // Asked for once: what is refused is held as well, until the end.
     if (!request.insist) extra = 0;
-    refused_here = refused - refused_before;
+    if (again != 0) step *= 4;
   }
 }
 

@@ -176,6 +176,12 @@ TEST_F(GatherArenaTest, WhatIsRefusedIsPartOfTheChoice) {
   EXPECT_EQ(machine_.Look(), before);
 }
 
+// A hundred of them come first, and three pages are needed.
+TEST_F(GatherArenaTest, ManyThatAreRefusedAreNoReasonToFail) {
+  forbidden_ = {{PhysAddr{kBase}, 100 * kBasePage}};
+  EXPECT_TRUE(Gather({.pages = 3}));
+}
+
 TEST_F(GatherArenaTest, BasePagesToGiveUpHugeOnesForAreNoMoreThanThose) {
   EXPECT_EQ(Taken({.pages = 100, .extra = 20, .extra_for_huge = 30}), 120U);
   SetFree({4});
