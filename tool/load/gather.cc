@@ -192,7 +192,7 @@ Result<Taken> TakeAndPlan(System& system, Session& session, const Prepared& prep
                     {.slot = slot,
                      .bytes = needed,
                      .extra = AlignDown(extra.base, uint64_t{1} << 20),
-                     .extra_for_huge = extra.for_huge,
+                     .extra_for_huge = AlignDown(extra.for_huge, system.PageSize()),
                      .extra_huge = AlignDown(extra.huge, system::kHugePageSize),
                      .insist = extra.insist,
                      .forbidden = prepared.forbidden,
